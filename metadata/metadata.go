@@ -1,0 +1,120 @@
+// Package metadata answers "who was this address then": the only thing of identity that the join sees.
+//
+// A View is one consistent state of knowledge. Its look-ups are wait-free, allocation-free and touch no network. They answer
+// with handles and a Grade that says why a name is believed; only Grade.Names grades put a name into a row (docs/design.md,
+// identity over time). Handles stay valid as long as the process lives.
+package metadata
+
+import "net/netip"
+
+// Scope is a handle of a routing domain in which an address is unique: a VPC, or Public. Handles come from View.Scope.
+type Scope uint32
+
+const (
+	// NoScope means that the domain is not known.
+	NoScope Scope = iota
+	// Public is the one domain of public IPv4 addresses and IPv6 global unicast.
+	Public
+)
+
+// Grade says why a name is believed, or why there is none.
+type Grade uint8
+
+// The grades. Only Confirmed and Covered name an end by default.
+const (
+	Unknown Grade = iota
+	Confirmed
+	Covered
+	Provisional
+	Border
+	Ambiguous
+	Stale
+	Prefix
+	PublicEnd
+)
+
+// Reason says what led to a Grade; the constants are declared in reason.go.
+type Reason uint8
+
+// EndpointID and WorkloadID are handles; 0 is none.
+type (
+	EndpointID uint32
+	WorkloadID uint32
+)
+
+// Window is the time of a flow in Unix milliseconds, as the record says it. The look-up widens it: an owner must be unique
+// in [Start − 60 s − g, End + 1 s + g) and hold the address in [Start, End + 1 s).
+type Window struct{ Start, End int64 }
+
+// Answer is what is known of one address in one window.
+type Answer struct {
+	Grade  Grade
+	Reason Reason
+	// Endpoint and Workload are set when Grade names, and as the best guess for diagnosis when it does not; a caller that
+	// fills src_app/dst_app asks Grade.Names first. Endpoint is 0 while Workload is set when every owner that meets the
+	// window belongs to one workload.
+	Endpoint EndpointID
+	Workload WorkloadID
+	// Candidates are up to four endpoints that could have been meant; Others counts the rest.
+	Candidates [4]EndpointID
+	Others     uint8
+}
+
+// Interface is what is known of one network interface.
+type Interface struct {
+	Scope    Scope
+	Endpoint EndpointID
+	// Forwarder interfaces pass other people's packets on (NAT, TGW, GWLB, firewall, source/dest check off): they name no end.
+	Forwarder bool
+	// Shared interfaces carry several workloads (EKS node, ECS bridge or host, Lambda): the name comes from a pod or task claim only.
+	Shared bool
+	// SourceDestCheck is known to be on.
+	SourceDestCheck bool
+	// Kind is what the interface belongs to (instance, nat_gateway, load_balancer, …).
+	Kind string
+}
+
+// Endpoint is one owner of addresses: an interface, pod or task.
+type Endpoint struct {
+	Owner, Kind, ENI, Instance, Name, Subnet, AZ string
+}
+
+// Workload is what runs behind an endpoint.
+type Workload struct {
+	App, AppSource, Cluster, Account, VPC, Region, Team string
+}
+
+// View is one consistent state of knowledge, loaded once per batch.
+type View interface {
+	// Scope returns the handle of a VPC id or domain, NoScope when nothing is known of it.
+	Scope(name string) Scope
+	ScopeName(s Scope) string
+	// Lookup answers for one address. It neither blocks nor allocates.
+	Lookup(s Scope, ip netip.Addr, w Window) Answer
+	// LookupInterface answers for an interface id at the time of w.
+	LookupInterface(eni string, w Window) (Interface, bool)
+	// InterfaceHas says whether ip was one of the interface's own addresses in w, and whether it was its primary one.
+	InterfaceHas(eni string, ip netip.Addr, w Window) (own, primary bool)
+	// ScopeCovers returns the scope that ip belongs to, seen from a flow recorded in local: local itself when one of its
+	// CIDRs covers ip, else a scope that evidence (peering, transit topology) leads to, else Public for public addresses,
+	// else NoScope.
+	ScopeCovers(local Scope, ip netip.Addr, w Window) (Scope, Reason)
+	// Prefix returns the most specific declared prefix that covers ip.
+	Prefix(s Scope, ip netip.Addr) (PrefixInfo, bool)
+	// Listens says whether an owner of (s, ip) was known to listen on proto/port in w.
+	Listens(s Scope, ip netip.Addr, proto uint8, port uint16, w Window) bool
+	// Covered says whether flows of (s, ip) were logged into this application in w, for the given action.
+	Covered(s Scope, ip netip.Addr, reject bool, w Window) bool
+	Endpoint(id EndpointID) *Endpoint
+	// Workload returns the workload data of id that was valid at the time the handle stands for.
+	Workload(id WorkloadID) *Workload
+}
+
+// PrefixInfo is a declared network (static CIDR, site, managed prefix list).
+type PrefixInfo struct {
+	CIDR              netip.Prefix
+	Name, Site, Scope string
+}
+
+// Resolver hands out views.
+type Resolver interface{ View() View }
