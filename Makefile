@@ -1,0 +1,43 @@
+# Targets are listed by `make`. Each does its own set-up.
+SHELL := /bin/bash
+GO    ?= go
+LINT  := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the whole system on this machine: simulator, fake Kinesis, worker, Kafka broker, page (Ctrl-C ends it)
+	@$(GO) run ./cmd/dredge demo $(ARGS)
+
+test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outside the process
+	$(GO) vet ./...
+	$(GO) test -timeout 10m ./...
+
+race: ## the same tests under the race detector
+	$(GO) test -race -timeout 20m ./...
+
+lint: ## golangci-lint with .golangci.yml
+	$(LINT) run ./...
+
+bench: ## all benchmarks and the whole-path comparison; figures for docs/performance.md
+	$(GO) test -run '^$$' -bench . -benchmem ./flowlog/... ./row/... ./enrich/... ./metadata/... ./pipeline/... ./sink/... ./internal/awsfake/...
+	$(GO) run ./test/bench $(ARGS)
+
+fuzz: ## every fuzz target for FUZZTIME (default 30s)
+	@test/fuzz.sh
+
+integration: ## against real servers and a real browser (test/integration, quick selection)
+	@test/integration.sh
+
+interop: ## Amazon's Java KCL against our AWS fake (needs a JDK and Maven)
+	@test/interop/run.sh
+
+generate: ## rewrite docs/reference from the code
+	$(GO) run ./cmd/dredge docs --out docs/reference
+
+build: ## the static binary, in bin/dredge
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
+
+.PHONY: help demo test race lint bench fuzz integration interop generate build
