@@ -57,13 +57,20 @@ type Answer struct {
 	Workload WorkloadID
 	// Candidates are up to four endpoints that could have been meant; Others counts the rest.
 	Candidates [4]EndpointID
-	Others     uint8
+	// CandidateWorkloads are the workloads of Candidates at that time, place by place; 0 where none is known.
+	CandidateWorkloads [4]WorkloadID
+	Others             uint8
 }
 
 // Interface is what is known of one network interface.
 type Interface struct {
 	Scope    Scope
 	Endpoint EndpointID
+	// Workload is what ran behind Endpoint in the window, and Grade says whether it may be named, as in Answer: an
+	// interface can change hands too.
+	Workload WorkloadID
+	Grade    Grade
+	Reason   Reason
 	// Forwarder interfaces pass other people's packets on (NAT, TGW, GWLB, firewall, source/dest check off): they name no end.
 	Forwarder bool
 	// Shared interfaces carry several workloads (EKS node, ECS bridge or host, Lambda): the name comes from a pod or task claim only.
