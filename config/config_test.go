@@ -1,0 +1,116 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Each file in testdata/bad holds one mistake; the words that the error must contain stand in its first line after "# ".
+func TestEveryMistakeIsNamed(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, _, _ := strings.Cut(string(data), "\n")
+			_, err = Parse(data, nil)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for want := range strings.SplitSeq(strings.TrimPrefix(first, "# "), " | ") {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error does not say %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestEnvironmentOverridesTheFile(t *testing.T) {
+	c, err := Parse([]byte("http: {listen: 127.0.0.1:1}\n"), []string{"DREDGE_HTTP_LISTEN=127.0.0.1:2", "DREDGE_HTTP_DEBUG=false", "PATH=/bin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.HTTP.Listen != "127.0.0.1:2" || c.HTTP.Debug {
+		t.Errorf("http = %+v", c.HTTP)
+	}
+	_, err = Parse(nil, []string{"DREDGE_HTTP_LISTN=x"})
+	if err == nil || !strings.Contains(err.Error(), `did you mean "DREDGE_HTTP_LISTEN"`) {
+		t.Errorf("misspelt variable: %v", err)
+	}
+}
+
+func TestEnvironmentNamesAreUnique(t *testing.T) {
+	seen := map[string]string{}
+	for _, f := range leaves(reflect.TypeFor[Config](), "") {
+		name := EnvName(f.path)
+		if other, ok := seen[name]; ok {
+			t.Errorf("%s and %s share %s", f.path, other, name)
+		}
+		seen[name] = f.path
+	}
+}
+
+// What dredge config prints is a config file that gives the same configuration again.
+func TestDumpLoadsBack(t *testing.T) {
+	for _, path := range examples(t) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(data, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		var dump bytes.Buffer
+		if err := c.WriteYAML(&dump); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(dump.Bytes(), nil)
+		if err != nil {
+			t.Fatalf("%s: dump does not load: %v\n%s", path, err, dump.String())
+		}
+		if diff := cmp.Diff(c, again, cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
+			t.Errorf("%s: %s", path, diff)
+		}
+	}
+}
+
+func examples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("../docs/examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no example configs: %v", err)
+	}
+	return files
+}
+
+func TestSectionsKeepDefaultsOfKeysNotWritten(t *testing.T) {
+	c, err := Parse([]byte("http:\n  listen: 127.0.0.1:7\nlog:\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.HTTP.Debug || c.Log.Level != "info" {
+		t.Errorf("defaults lost: %+v", c)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"", "http: {listen: x}", "a: &a [*a]", "- 1", "log: {level: [}", "? {}\n: x", "http: &h\n  listen: 127.0.0.1:1\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		_, _ = Parse(data, nil) // must not panic
+	})
+}

@@ -1,0 +1,178 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// envPrefix begins the name of every environment variable that overrides a key: http.listen is DREDGE_HTTP_LISTEN.
+const envPrefix = "DREDGE_"
+
+// maxFile bounds a config file: a larger one is not one.
+const maxFile = 4 << 20
+
+// Load reads the file at path, then lets environ (as os.Environ returns it) override single keys, and validates. All faults
+// are reported at once. An empty path means defaults and environment only.
+func Load(path string, environ []string) (Config, error) {
+	var data []byte
+	if path != "" {
+		f, err := os.Open(path)
+		if err != nil {
+			return Config{}, fmt.Errorf("read config: %w", err)
+		}
+		defer f.Close()
+		if data, err = io.ReadAll(io.LimitReader(f, maxFile+1)); err != nil {
+			return Config{}, fmt.Errorf("read config %s: %w", path, err)
+		}
+		if len(data) > maxFile {
+			return Config{}, fmt.Errorf("read config %s: larger than %d MiB; this is no config file", path, maxFile>>20)
+		}
+	}
+	c, err := Parse(data, environ)
+	if err != nil && path != "" {
+		return Config{}, fmt.Errorf("config %s:\n%w", path, err)
+	}
+	return c, err
+}
+
+// Parse is Load on a file's content.
+func Parse(data []byte, environ []string) (Config, error) {
+	c := Default()
+	var errs []error
+	if len(bytes.TrimSpace(data)) > 0 {
+		file, err := parser.ParseBytes(data, 0)
+		if err != nil {
+			return Config{}, fmt.Errorf("not YAML: %s", yaml.FormatError(err, false, true))
+		}
+		if len(file.Docs) > 1 {
+			return Config{}, errors.New("holds several YAML documents; dredge reads one: remove the lines with ---")
+		}
+		for _, doc := range file.Docs {
+			errs = append(errs, unknownKeys(doc.Body, reflect.TypeFor[Config](), "")...)
+			errs = append(errs, decodeSections(doc.Body, &c)...)
+		}
+	}
+	errs = append(errs, applyEnv(&c, environ)...)
+	if err := c.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return Config{}, errors.Join(errs...)
+	}
+	return c, nil
+}
+
+// decodeSections decodes each key of the document on its own, so that a wrong value in one does not hide those in others.
+func decodeSections(body ast.Node, c *Config) []error {
+	var errs []error
+	root := reflect.ValueOf(c).Elem()
+	values := mappingValues(body)
+	if values == nil && body != nil && body.Type() != ast.NullType && body.Type() != ast.CommentType {
+		return []error{errors.New("is not a mapping; write keys such as \"kinesis:\" at the top level")}
+	}
+	for _, kv := range values {
+		errs = append(errs, decodeInto(kv, root, "")...)
+	}
+	return errs
+}
+
+func decodeInto(kv *ast.MappingValueNode, section reflect.Value, prefix string) []error {
+	key := strings.Trim(kv.Key.String(), `"'`)
+	path := key
+	if prefix != "" {
+		path = prefix + "." + key
+	}
+	for f := range fieldsSeq(section.Type()) {
+		if f.name != key {
+			continue
+		}
+		target := section.Field(f.index)
+		if nested := mappingValues(kv.Value); isSection(f.typ) && nested != nil {
+			var errs []error
+			for _, n := range nested {
+				errs = append(errs, decodeInto(n, target, path)...)
+			}
+			return errs
+		}
+		if kv.Value.Type() == ast.NullType {
+			return nil // "key:" with nothing behind it keeps the default
+		}
+		if err := yaml.NodeToValue(kv.Value, target.Addr().Interface()); err != nil {
+			return []error{fmt.Errorf("line %d: %s: %s", kv.Key.GetToken().Position.Line, path, plainError(err))}
+		}
+		return nil
+	}
+	return nil // unknown keys are reported by unknownKeys
+}
+
+// plainError is the first line of a YAML library error, without its picture of the source.
+func plainError(err error) string {
+	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
+	if _, after, ok := strings.Cut(text, "] "); ok {
+		text = after
+	}
+	return text
+}
+
+// applyEnv overrides keys from the environment. The value is YAML, so lists are written as [a, b].
+func applyEnv(c *Config, environ []string) []error {
+	known := leaves(reflect.TypeFor[Config](), "")
+	names := make(map[string]string, len(known))
+	all := make([]string, 0, len(known))
+	for _, f := range known {
+		names[EnvName(f.path)] = f.path
+		all = append(all, EnvName(f.path))
+	}
+	var errs []error
+	for _, kv := range slices.Sorted(slices.Values(environ)) {
+		name, value, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, envPrefix) || slices.Contains(reservedEnv, name) {
+			continue
+		}
+		path, ok := names[name]
+		if !ok {
+			errs = append(errs, fmt.Errorf("environment %s: no such setting; %s", name, suggest(name, all)))
+			continue
+		}
+		target := fieldByPath(reflect.ValueOf(c).Elem(), strings.Split(path, "."))
+		if target.Kind() == reflect.String {
+			target.SetString(value)
+			continue
+		}
+		if err := yaml.Unmarshal([]byte(value), target.Addr().Interface()); err != nil {
+			errs = append(errs, fmt.Errorf("environment %s: %s", name, plainError(err)))
+		}
+	}
+	return errs
+}
+
+// reservedEnv are variables of ours that are no settings.
+var reservedEnv = []string{"DREDGE_FULL", "DREDGE_CONFIG"} //nolint:gochecknoglobals // read-only table
+
+// EnvName is the environment variable that overrides the key at path.
+func EnvName(path string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))
+}
+
+func fieldByPath(v reflect.Value, path []string) reflect.Value {
+	for f := range fieldsSeq(v.Type()) {
+		if f.name != path[0] {
+			continue
+		}
+		if len(path) == 1 {
+			return v.Field(f.index)
+		}
+		return fieldByPath(v.Field(f.index), path[1:])
+	}
+	panic("BUG: config path " + strings.Join(path, ".") + " does not exist")
+}
