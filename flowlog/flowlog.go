@@ -1,14 +1,18 @@
 // Package flowlog is the domain as AWS writes it: the catalogue of flow-log fields (VPC versions 2 to 11, transit gateway
 // version 6), layouts of lines (Format), and a Decoder that turns lines into Records without allocating.
+//
+//	f, err := flowlog.ParseFormat("${version} ${account-id} …")
+//	d, b := flowlog.NewDecoder(), &flowlog.Batch{}
+//	if reason := d.Append(b, f, line, origin, index); reason != flowlog.ReasonNone {
+//		// nothing was appended; flowlog.Explain(f, line) says what was wrong, for a person
+//	}
+//
+// Nothing in a line says which layout it has, and layouts with the same number of fields are common, so a layout is never
+// guessed: it comes from a header line, or from configuration (Rules, Chooser).
+//
+// What AWS writes for "not applicable" is "-". It can stand for any field and is neither zero nor the empty string: the
+// field is absent from Record.Present, and its parsed value is the zero value.
 package flowlog
-
-import "errors"
-
-// FieldSet is a set of fields of the catalogue.
-type FieldSet [2]uint64
-
-// Field is one field of the catalogue; FieldOther stands for a name that the catalogue does not have.
-type Field uint8
 
 // Action is what was done with the traffic.
 type Action uint8
@@ -20,16 +24,43 @@ const (
 	Reject
 )
 
-// Status is the log-status of a record.
+// String returns AWS's word, "" for ActionNone.
+func (a Action) String() string {
+	switch a {
+	case Accept:
+		return "ACCEPT"
+	case Reject:
+		return "REJECT"
+	default:
+		return ""
+	}
+}
+
+// Status is the log-status of a record. A layout without log-status gives StatusNone, which is to be treated like
+// StatusOK.
 type Status uint8
 
-// The statuses.
+// The statuses. NODATA says that nothing crossed the interface; SKIPDATA that AWS lost any number of flows.
 const (
 	StatusNone Status = iota
 	StatusOK
 	StatusNoData
 	StatusSkipData
 )
+
+// String returns AWS's word, "" for StatusNone.
+func (s Status) String() string {
+	switch s {
+	case StatusOK:
+		return "OK"
+	case StatusNoData:
+		return "NODATA"
+	case StatusSkipData:
+		return "SKIPDATA"
+	default:
+		return ""
+	}
+}
 
 // Direction is the flow-direction, relative to the recording interface.
 type Direction uint8
@@ -41,32 +72,14 @@ const (
 	Egress
 )
 
-type span struct{ off, len uint16 }
-
-// Format is the layout of a line: an ordered list of fields. Immutable and safe for concurrent use.
-type Format struct{ names []string }
-
-// ParseFormat reads a layout written as "${a} ${b}", as bare names, with underscores, or as an S3 header line.
-func ParseFormat(s string) (*Format, error) { return nil, errors.New("not built yet") }
-
-// DefaultFormat is the fourteen fields of version 2.
-func DefaultFormat() *Format { return nil }
-
-// Decoder appends records to batches. Not safe for concurrent use: one per worker, for its table of interned ids.
-type Decoder struct{}
-
-// NewDecoder returns a Decoder.
-func NewDecoder() *Decoder { return &Decoder{} }
-
-// Append copies line into b's bytes and appends its Record. A faulty line appends nothing and returns its Reason; the error
-// text that a person needs comes from Explain.
-func (d *Decoder) Append(b *Batch, f *Format, line []byte, origin, index uint32) Reason { return 0 }
-
-// Reason is why a line was rejected; 0 is none. Its String is a metric label.
-type Reason uint8
-
-// Text returns the text of field f, nil when it is absent or not in the layout. Borrowed from the batch.
-func (r *Record) Text(f Field) []byte { return nil }
-
-// Reset empties b and ends the life of everything borrowed from it.
-func (b *Batch) Reset() {}
+// String returns AWS's word, "" for DirectionNone.
+func (d Direction) String() string {
+	switch d {
+	case Ingress:
+		return "ingress"
+	case Egress:
+		return "egress"
+	default:
+		return ""
+	}
+}

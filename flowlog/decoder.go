@@ -1,0 +1,289 @@
+package flowlog
+
+import (
+	"math"
+	"slices"
+)
+
+// MaxLine is the length in bytes from which on a line is too long. The longest that AWS writes (all of version 11 with
+// ECS ARNs) has about 1,200.
+const MaxLine = 65535
+
+// Decoder appends records to batches. Not safe for concurrent use: one per worker, for its table of interned ids.
+type Decoder struct {
+	ids Interner
+	// last is the value that each id field had in the record before. Lines of one log stream come from one interface, so
+	// this comparison nearly always saves the look-up.
+	last [fieldCount]string
+}
+
+// NewDecoder returns a Decoder.
+func NewDecoder() *Decoder { return &Decoder{} }
+
+// Append copies line into b's bytes and appends its Record. A faulty line appends nothing and returns its Reason; the error
+// text that a person needs comes from Explain. A nil f is the default format. A line end is cut off; spaces around the
+// line are ignored, and a run of them between two fields is one separator.
+//
+// NODATA and SKIPDATA lines are records with that Status; when they carry counters, those are kept.
+func (d *Decoder) Append(b *Batch, f *Format, line []byte, origin, index uint32) Reason {
+	if f == nil {
+		f = defaultFormat
+	}
+	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
+		line = line[:len(line)-1]
+	}
+	if len(line) > MaxLine {
+		return ReasonTooLong
+	}
+	firstSpan, n := len(b.spans), len(b.Records)
+	b.spans = slices.Grow(b.spans, len(f.columns))[:firstSpan+len(f.columns)]
+	if n < cap(b.Records) {
+		b.Records = b.Records[:n+1]
+	} else {
+		b.Records = append(b.Records, Record{})
+	}
+	r := &b.Records[n]
+	*r = Record{Format: f, Origin: origin, Index: index, batch: b, span: uint32(firstSpan)}
+	if !d.fields(r, f, line, b.spans[firstSpan:]) {
+		*r = Record{}
+		b.Records = b.Records[:n]
+		b.spans = b.spans[:firstSpan]
+		reason, _, _ := diagnose(f, line)
+		if reason == ReasonNone {
+			// The two disagree, which FuzzDecode rules out. A line must not stop a shard even so.
+			reason = ReasonFieldCount
+		}
+		return reason
+	}
+	r.Line = b.bytes.copy(line)
+	return ReasonNone
+}
+
+// fields fills r and spans from line. It is the hot loop of the whole program: one pass over the bytes, each field parsed
+// where it stands. It only says that something is wrong; diagnose finds out what.
+func (d *Decoder) fields(r *Record, f *Format, line []byte, spans []span) bool {
+	i := 0
+	var present FieldSet
+	for k := range f.columns {
+		c := &f.columns[k]
+		for i < len(line) && line[i] == ' ' {
+			i++
+		}
+		if i >= len(line) {
+			return false
+		}
+		at := i
+		if line[i] == '-' && (i+1 == len(line) || line[i+1] == ' ') {
+			i++
+			spans[k] = span{uint16(at), 1}
+			continue
+		}
+		switch c.kind {
+		case kindInt, kindTime:
+			v := uint64(0)
+			for i < len(line) {
+				digit := line[i] - '0'
+				if digit > 9 {
+					break
+				}
+				v = v*10 + uint64(digit)
+				i++
+			}
+			if i == at || (i < len(line) && line[i] != ' ') {
+				return false
+			}
+			if i-at > 18 { // v may have overflowed
+				var ok bool
+				if v, ok = parseUint(line[at:i]); !ok {
+					return false
+				}
+			}
+			if v > c.limit {
+				return false
+			}
+			if !r.setInt(c.field, v) {
+				return false
+			}
+		case kindAddr:
+			addr, end, ok := parseIPv4(line, i)
+			if ok && (end == len(line) || line[end] == ' ') {
+				i = end
+			} else {
+				i = tokenEnd(line, i)
+				if addr, ok = parseAddr(line[at:i]); !ok {
+					return false
+				}
+			}
+			switch c.field {
+			case FieldSrcAddr:
+				r.SrcAddr = addr
+			case FieldDstAddr:
+				r.DstAddr = addr
+			case FieldPktSrcAddr:
+				r.PktSrcAddr = addr
+			case FieldPktDstAddr:
+				r.PktDstAddr = addr
+			}
+		case kindID:
+			i = tokenEnd(line, i)
+			d.setID(r, c.field, line[at:i])
+		case kindAction:
+			i = tokenEnd(line, i)
+			if r.Action = parseAction(line[at:i]); r.Action == ActionNone {
+				return false
+			}
+		case kindStatus:
+			i = tokenEnd(line, i)
+			if r.Status = parseStatus(line[at:i]); r.Status == StatusNone {
+				return false
+			}
+		case kindDirection:
+			i = tokenEnd(line, i)
+			if r.Direction = parseDirection(line[at:i]); r.Direction == DirectionNone {
+				return false
+			}
+		default:
+			i = tokenEnd(line, i)
+		}
+		spans[k] = span{uint16(at), uint16(i - at)}
+		present.add(c.field)
+	}
+	for i < len(line) {
+		if line[i] != ' ' {
+			return false
+		}
+		i++
+	}
+	present[0] &^= 1 // FieldOther is no field of the catalogue
+	r.Present = present
+	return r.End >= r.Start || !present.Has(FieldStart) || !present.Has(FieldEnd)
+}
+
+// tokenEnd returns the index of the space after i, or the end of line.
+func tokenEnd(line []byte, i int) int {
+	for i < len(line) && line[i] != ' ' {
+		i++
+	}
+	return i
+}
+
+// setInt stores the value of an integer field that has a place in Record. False is a time that is none.
+func (r *Record) setInt(f Field, v uint64) bool {
+	switch f {
+	case FieldSrcPort:
+		r.SrcPort = uint16(v)
+	case FieldDstPort:
+		r.DstPort = uint16(v)
+	case FieldProtocol:
+		r.Protocol = uint8(v)
+	case FieldPackets:
+		r.Packets = int64(v)
+	case FieldBytes:
+		r.Bytes = int64(v)
+	case FieldTCPFlags:
+		r.TCPFlags = uint8(v)
+	case FieldTrafficPath:
+		r.TrafficPath = uint8(v)
+	case FieldStart:
+		t, ok := millis(v)
+		r.Start = t
+		return ok
+	case FieldEnd:
+		t, ok := millis(v)
+		r.End = t
+		return ok
+	}
+	return true
+}
+
+func (d *Decoder) setID(r *Record, f Field, text []byte) {
+	s := d.last[f]
+	if s != string(text) {
+		s = d.ids.String(text)
+		d.last[f] = s
+	}
+	switch f {
+	case FieldAccountID:
+		r.AccountID = s
+	case FieldInterfaceID:
+		r.InterfaceID = s
+	case FieldVPCID:
+		r.VPCID = s
+	case FieldSubnetID:
+		r.SubnetID = s
+	case FieldInstanceID:
+		r.InstanceID = s
+	case FieldRegion:
+		r.Region = s
+	case FieldAZID:
+		r.AZID = s
+	}
+}
+
+// parseUint reads digits only; false when there are none, other bytes, or more than an int64 holds.
+func parseUint(b []byte) (uint64, bool) {
+	if len(b) == 0 {
+		return 0, false
+	}
+	v := uint64(0)
+	for _, c := range b {
+		digit := uint64(c) - '0'
+		if digit > 9 || v > (math.MaxInt64-digit)/10 {
+			return 0, false
+		}
+		v = v*10 + digit
+	}
+	return v, true
+}
+
+func parseTime(b []byte) (int64, bool) {
+	v, ok := parseUint(b)
+	if !ok {
+		return 0, false
+	}
+	return millis(v)
+}
+
+// millis takes a number of up to ten digits as Unix seconds and one of thirteen as milliseconds. What lies between would
+// be seconds after the year 2286 or milliseconds before 2001: neither is the time of a flow.
+func millis(v uint64) (int64, bool) {
+	switch {
+	case v < 1e10:
+		return int64(v) * 1000, true
+	case v >= 1e12 && v < 1e13:
+		return int64(v), true
+	}
+	return 0, false
+}
+
+func parseAction(b []byte) Action {
+	switch string(b) {
+	case "ACCEPT":
+		return Accept
+	case "REJECT":
+		return Reject
+	}
+	return ActionNone
+}
+
+func parseStatus(b []byte) Status {
+	switch string(b) {
+	case "OK":
+		return StatusOK
+	case "NODATA":
+		return StatusNoData
+	case "SKIPDATA":
+		return StatusSkipData
+	}
+	return StatusNone
+}
+
+func parseDirection(b []byte) Direction {
+	switch string(b) {
+	case "ingress":
+		return Ingress
+	case "egress":
+		return Egress
+	}
+	return DirectionNone
+}
