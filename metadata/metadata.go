@@ -1,8 +1,9 @@
 // Package metadata answers "who was this address then": the only thing of identity that the join sees.
 //
-// A View is one consistent state of knowledge. Its look-ups are wait-free, allocation-free and touch no network. They answer
-// with handles and a Grade that says why a name is believed; only Grade.Names grades put a name into a row (docs/design.md,
-// identity over time). Handles stay valid as long as the process lives.
+// A View is the state of knowledge. Its look-ups are wait-free, allocation-free and touch no network. They answer with
+// handles and a Grade that says why a name is believed; only Grade.Names grades put a name into a row (docs/design.md,
+// identity over time). Handles stay valid as long as the process lives. Knowledge only grows under a View: a later look-up may
+// see more events than an earlier one, and an answer never claims a watermark whose events it did not see.
 package metadata
 
 import "net/netip"
@@ -16,25 +17,6 @@ const (
 	// Public is the one domain of public IPv4 addresses and IPv6 global unicast.
 	Public
 )
-
-// Grade says why a name is believed, or why there is none.
-type Grade uint8
-
-// The grades. Only Confirmed and Covered name an end by default.
-const (
-	Unknown Grade = iota
-	Confirmed
-	Covered
-	Provisional
-	Border
-	Ambiguous
-	Stale
-	Prefix
-	PublicEnd
-)
-
-// Reason says what led to a Grade; the constants are declared in reason.go.
-type Reason uint8
 
 // EndpointID and WorkloadID are handles; 0 is none.
 type (
@@ -52,7 +34,8 @@ type Answer struct {
 	Reason Reason
 	// Endpoint and Workload are set when Grade names, and as the best guess for diagnosis when it does not; a caller that
 	// fills src_app/dst_app asks Grade.Names first. Endpoint is 0 while Workload is set when every owner that meets the
-	// window belongs to one workload.
+	// window belongs to one workload. Workload is 0 while Grade names and Reason is NoWorkload when the owner is certain but
+	// nobody told what runs there. With Reason SharedInterface they are the node's.
 	Endpoint EndpointID
 	Workload WorkloadID
 	// Candidates are up to four endpoints that could have been meant; Others counts the rest.
@@ -91,7 +74,7 @@ type Workload struct {
 	App, AppSource, Cluster, Account, VPC, Region, Team string
 }
 
-// View is one consistent state of knowledge, loaded once per batch.
+// View is the state of knowledge, loaded once per batch. It is safe for concurrent use.
 type View interface {
 	// Scope returns the handle of a VPC id or domain, NoScope when nothing is known of it.
 	Scope(name string) Scope
@@ -112,8 +95,10 @@ type View interface {
 	Listens(s Scope, ip netip.Addr, proto uint8, port uint16, w Window) bool
 	// Covered says whether flows of (s, ip) were logged into this application in w, for the given action.
 	Covered(s Scope, ip netip.Addr, reject bool, w Window) bool
+	// Endpoint returns what is known of an owner; an empty one for handle 0, never nil. It is shared: do not change it.
 	Endpoint(id EndpointID) *Endpoint
-	// Workload returns the workload data of id that was valid at the time the handle stands for.
+	// Workload returns the workload data of id that was valid at the time the handle stands for; an empty one for handle 0,
+	// never nil. It is shared: do not change it.
 	Workload(id WorkloadID) *Workload
 }
 
