@@ -1,0 +1,119 @@
+// Package page is the web page that dredge serves at "/": plain ES modules and one vendored chart library, embedded in the
+// binary, with no build step and nothing fetched from elsewhere. It shows what Status holds and changes nothing.
+package page
+
+import (
+	"embed"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"time"
+)
+
+//go:embed static
+var static embed.FS
+
+// Status is what the page shows, as /api/status answers it. Counters count from the start of the process; the page makes
+// rates from their differences.
+type Status struct {
+	Now     time.Time `json:"now"`
+	Started time.Time `json:"started"`
+	Version string    `json:"version"`
+	Worker  string    `json:"worker"`
+	// Source names the stream or files that are read, Sink where rows go and with which guarantee.
+	Source string `json:"source"`
+	Sink   string `json:"sink"`
+	// Problems say in words what is wrong now; none means that all is well.
+	Problems []string `json:"problems"`
+	Books    Books    `json:"books"`
+	// Ends counts the ends of delivered rows by grade.
+	Ends   map[string]int64 `json:"ends"`
+	Shards []Shard          `json:"shards"`
+	Edges  []Edge           `json:"edges"`
+	// EdgeWindow is the time that Edges are sums over, in seconds.
+	EdgeWindow int      `json:"edge_window"`
+	Rejected   []Reject `json:"rejected"`
+	// HeldSeconds is how long the batch that waits longest for identity has waited.
+	HeldSeconds float64 `json:"held_seconds"`
+}
+
+// Books is the account of all lines (see docs/design.md, the books balance).
+type Books struct {
+	Lines     int64            `json:"lines"`
+	Decoded   int64            `json:"decoded"`
+	Delivered int64            `json:"delivered"`
+	InFlight  int64            `json:"in_flight"`
+	Rejected  map[string]int64 `json:"rejected"`
+	Skipped   map[string]int64 `json:"skipped"`
+	Dropped   map[string]int64 `json:"dropped"`
+	// DeadLettered are decoded lines that became no row; rejected lines stand in Rejected.
+	DeadLettered map[string]int64 `json:"dead_lettered"`
+	Abandoned    map[string]int64 `json:"abandoned"`
+	// Payloads that could not be read as a whole have their own book.
+	PayloadFaults map[string]int64 `json:"payload_faults"`
+	// Imbalance says which side of the books is off and by how much; empty when they balance.
+	Imbalance string `json:"imbalance"`
+}
+
+// Shard is one partition as this worker sees it.
+type Shard struct {
+	ID    string `json:"id"`
+	Owner string `json:"owner"`
+	// Mine is true when this worker reads it.
+	Mine       bool   `json:"mine"`
+	State      string `json:"state"`
+	LagMillis  int64  `json:"lag_ms"`
+	Checkpoint string `json:"checkpoint"`
+	// Records counts what this worker read of it.
+	Records int64 `json:"records"`
+}
+
+// Edge is one pair of workloads that talked in the last minutes.
+type Edge struct {
+	Src     string `json:"src"`
+	Dst     string `json:"dst"`
+	Bytes   int64  `json:"bytes"`
+	Flows   int64  `json:"flows"`
+	Rejects int64  `json:"rejects"`
+}
+
+// Reject is one line that could not be decoded.
+type Reject struct {
+	Time      time.Time `json:"time"`
+	Partition string    `json:"partition"`
+	Position  string    `json:"position"`
+	Index     int       `json:"index"`
+	Reason    string    `json:"reason"`
+	Detail    string    `json:"detail"`
+	Line      string    `json:"line"`
+}
+
+// Handlers returns what to mount, by ServeMux pattern. status is called for every request to /api/status; it must be safe for
+// concurrent use and must not block.
+func Handlers(status func() Status) map[string]http.Handler {
+	files, err := fs.Sub(static, "static")
+	if err != nil {
+		panic("BUG: embedded page is missing: " + err.Error())
+	}
+	serve := http.FileServerFS(files)
+	return map[string]http.Handler{
+		"GET /{$}":     serve,
+		"GET /assets/": http.StripPrefix("/assets/", serve),
+		"GET /api/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "no-store")
+			s := status()
+			s.Problems, s.Shards = orEmpty(s.Problems), orEmpty(s.Shards)
+			s.Edges, s.Rejected = orEmpty(s.Edges), orEmpty(s.Rejected)
+			_ = json.NewEncoder(w).Encode(s) // the client went away; there is nobody to tell
+		}),
+	}
+}
+
+// orEmpty keeps a list that has nothing in it from becoming null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
