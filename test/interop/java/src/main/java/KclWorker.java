@@ -1,0 +1,174 @@
+import java.io.IOException;
+import java.io.PrintStream;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
+import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
+import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
+import software.amazon.awssdk.http.Protocol;
+import software.amazon.awssdk.regions.Region;
+import software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient;
+import software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient;
+import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
+import software.amazon.kinesis.common.ConfigsBuilder;
+import software.amazon.kinesis.common.InitialPositionInStream;
+import software.amazon.kinesis.common.InitialPositionInStreamExtended;
+import software.amazon.kinesis.common.StreamIdentifier;
+import software.amazon.kinesis.coordinator.CoordinatorConfig;
+import software.amazon.kinesis.coordinator.Scheduler;
+import software.amazon.kinesis.lifecycle.events.InitializationInput;
+import software.amazon.kinesis.lifecycle.events.LeaseLostInput;
+import software.amazon.kinesis.lifecycle.events.ProcessRecordsInput;
+import software.amazon.kinesis.lifecycle.events.ShardEndedInput;
+import software.amazon.kinesis.lifecycle.events.ShutdownRequestedInput;
+import software.amazon.kinesis.metrics.NullMetricsFactory;
+import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
+import software.amazon.kinesis.processor.ShardRecordProcessor;
+import software.amazon.kinesis.processor.ShardRecordProcessorFactory;
+import software.amazon.kinesis.processor.SingleStreamTracker;
+import software.amazon.kinesis.retrieval.KinesisClientRecord;
+import software.amazon.kinesis.retrieval.polling.PollingConfig;
+
+/**
+ * One KCL worker that appends what it was given to a log file: "record SHARD SEQUENCE SUB DATA", and the events of each
+ * shard's life. It checkpoints after every batch and adds no cleverness: what it does is what the library does.
+ *
+ * Arguments, as --key value: endpoint, stream, app, worker, log, mode (compat or 3x), failover-ms, sync-ms.
+ */
+public final class KclWorker {
+    public static void main(String[] args) throws Exception {
+        Map<String, String> opt = new HashMap<>();
+        for (int i = 0; i + 1 < args.length; i += 2) {
+            opt.put(args[i].substring(2), args[i + 1]);
+        }
+        URI endpoint = URI.create(opt.get("endpoint"));
+        Log log = new Log(Path.of(opt.get("log")));
+        StaticCredentialsProvider credentials =
+            StaticCredentialsProvider.create(AwsBasicCredentials.create("test", "test"));
+        Region region = Region.US_EAST_1;
+        KinesisAsyncClient kinesis = KinesisAsyncClient.builder().region(region).credentialsProvider(credentials)
+            .httpClientBuilder(NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP1_1).maxConcurrency(64))
+            .endpointOverride(endpoint).build();
+        DynamoDbAsyncClient dynamo = DynamoDbAsyncClient.builder().region(region).credentialsProvider(credentials)
+            .endpointOverride(endpoint).build();
+        CloudWatchAsyncClient cloudwatch = CloudWatchAsyncClient.builder().region(region).credentialsProvider(credentials)
+            .endpointOverride(endpoint).build();
+
+        SingleStreamTracker tracker = new SingleStreamTracker(
+            StreamIdentifier.singleStreamInstance(opt.get("stream")),
+            InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON));
+        ConfigsBuilder configs = new ConfigsBuilder(tracker, opt.get("app"), kinesis, dynamo, cloudwatch,
+            opt.get("worker"), new Factory(log));
+
+        CoordinatorConfig coordinator = configs.coordinatorConfig();
+        coordinator.clientVersionConfig("3x".equals(opt.getOrDefault("mode", "compat"))
+            ? CoordinatorConfig.ClientVersionConfig.CLIENT_VERSION_CONFIG_3X
+            : CoordinatorConfig.ClientVersionConfig.CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X);
+        coordinator.shardConsumerDispatchPollIntervalMillis(200);
+        coordinator.parentShardPollIntervalMillis(1000);
+        var leases = configs.leaseManagementConfig();
+        leases.failoverTimeMillis(Long.parseLong(opt.getOrDefault("failover-ms", "10000")));
+        leases.shardSyncIntervalMillis(Long.parseLong(opt.getOrDefault("sync-ms", "1000")));
+        var metrics = configs.metricsConfig();
+        metrics.metricsFactory(new NullMetricsFactory());
+        var retrieval = configs.retrievalConfig();
+        retrieval.retrievalSpecificConfig(new PollingConfig(opt.get("stream"), kinesis).idleTimeBetweenReadsInMillis(300));
+
+        Scheduler scheduler = new Scheduler(configs.checkpointConfig(), coordinator, leases,
+            configs.lifecycleConfig(), metrics, configs.processorConfig(), retrieval);
+        Thread thread = new Thread(scheduler, "scheduler");
+        thread.start();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            try {
+                scheduler.startGracefulShutdown().get(20, TimeUnit.SECONDS);
+                log.line("stopped");
+            } catch (Exception e) {
+                log.line("stop-failed " + e);
+            }
+        }));
+        log.line("started");
+        thread.join();
+    }
+
+    private record Factory(Log log) implements ShardRecordProcessorFactory {
+        @Override public ShardRecordProcessor shardRecordProcessor() {
+            return new Processor(log);
+        }
+    }
+
+    private static final class Processor implements ShardRecordProcessor {
+        private final Log log;
+        private String shard;
+
+        Processor(Log log) {
+            this.log = log;
+        }
+
+        @Override public void initialize(InitializationInput input) {
+            shard = input.shardId();
+            log.line("initialize " + shard + " " + input.extendedSequenceNumber().sequenceNumber() + " "
+                + input.extendedSequenceNumber().subSequenceNumber());
+        }
+
+        @Override public void processRecords(ProcessRecordsInput input) {
+            StringBuilder out = new StringBuilder();
+            for (KinesisClientRecord r : input.records()) {
+                byte[] data = new byte[r.data().remaining()];
+                r.data().get(data);
+                out.append("record ").append(shard).append(' ').append(r.sequenceNumber()).append(' ')
+                    .append(r.subSequenceNumber()).append(' ').append(new String(data, StandardCharsets.UTF_8)).append('\n');
+            }
+            log.raw(out.toString());
+            if (!input.records().isEmpty()) {
+                checkpoint(input.checkpointer());
+            }
+        }
+
+        @Override public void leaseLost(LeaseLostInput input) {
+            log.line("lease-lost " + shard);
+        }
+
+        @Override public void shardEnded(ShardEndedInput input) {
+            log.line("shard-ended " + shard);
+            checkpoint(input.checkpointer());
+        }
+
+        @Override public void shutdownRequested(ShutdownRequestedInput input) {
+            log.line("shutdown-requested " + shard);
+            checkpoint(input.checkpointer());
+        }
+
+        private void checkpoint(RecordProcessorCheckpointer checkpointer) {
+            try {
+                checkpointer.checkpoint();
+            } catch (Exception e) {
+                log.line("checkpoint-failed " + shard + " " + e.getClass().getSimpleName());
+            }
+        }
+    }
+
+    /** Appends whole lines; a kill may cut the last one, which the reader ignores. */
+    private static final class Log {
+        private final PrintStream out;
+
+        Log(Path path) throws IOException {
+            out = new PrintStream(Files.newOutputStream(path, StandardOpenOption.CREATE, StandardOpenOption.APPEND), false,
+                StandardCharsets.UTF_8);
+        }
+
+        synchronized void line(String s) {
+            raw(s + "\n");
+        }
+
+        synchronized void raw(String s) {
+            out.print(s);
+            out.flush();
+        }
+    }
+}

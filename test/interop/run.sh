@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds the Java KCL worker (JDK 17 or newer and Maven) and runs the interop scenarios against it. Jars are cached outside
+# the repository, in ${DREDGE_CACHE:-~/.cache/dredge}.
+set -euo pipefail
+cd "$(dirname "$0")"
+cache="${DREDGE_CACHE:-$HOME/.cache/dredge}/kcl-worker"
+
+need() {
+  command -v "$1" >/dev/null 2>&1 && return
+  if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$2" >/dev/null
+    return
+  fi
+  echo "interop: $1 is needed; install $2" >&2
+  exit 1
+}
+need javac openjdk-17-jdk-headless
+need mvn maven
+
+stamp=$(cat java/pom.xml java/src/main/java/*.java | sha256sum | cut -c1-16)
+if [ ! -f "$cache/$stamp" ]; then
+  echo "building the Java KCL worker in $cache"
+  rm -rf "$cache" && mkdir -p "$cache"
+  cp -r java/. "$cache/"
+  (cd "$cache" && mvn -q -B package)
+  touch "$cache/$stamp"
+fi
+DREDGE_KCL_WORKER="$cache/target" exec go test -tags interop -count=1 -timeout "${TIMEOUT:-20m}" -v "${@:-.}"
