@@ -1,0 +1,136 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Check asks the cluster whether rows can be produced as configured, and creates the topic when it is missing and may be
+// created. The error joins everything that is wrong, each with what to write instead. Give ctx a deadline: an unreachable
+// broker is asked until then.
+func (s *Sink) Check(ctx context.Context) error {
+	return s.cfg.check(ctx, s.client, s.cfg.Topic, true)
+}
+
+// check looks at one topic. Only that of the rows has its timestamps chosen by us.
+func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, rows bool) error {
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("brokers: reaching %s: %w%s", strings.Join(c.Brokers, ", "), err, c.pingHint(err))
+	}
+	admin := kadm.NewClient(client)
+	n, err := c.partitions(ctx, admin, topic)
+	if err != nil {
+		return err
+	}
+	var f faults
+	f.check(!rows || n >= c.Partitions,
+		"partitions: topic %q has %d, fewer than %d; add partitions to the topic, or write partitions: %d", topic, n, c.Partitions, n)
+	settings, err := c.settings(ctx, admin, topic)
+	if err != nil {
+		return errors.Join(append(f, err)...)
+	}
+	f.limit(settings, "max.message.bytes", func(v int) (bool, string) {
+		return c.BatchMaxBytes <= v, fmt.Sprintf("batch_max_bytes: %d is above topic %q's max.message.bytes of %d; write %d or less, or raise it on the topic",
+			c.BatchMaxBytes, topic, v, v)
+	})
+	if rows && c.RecordTime != RecordTimeProduce && settings["message.timestamp.type"] != "LogAppendTime" {
+		age := int(c.RecordTimeMaxAge / time.Millisecond)
+		for _, key := range []string{"retention.ms", "message.timestamp.before.max.ms"} {
+			f.limit(settings, key, func(v int) (bool, string) {
+				return v < 0 || age < v, fmt.Sprintf("record_time_max_age: %s is not below topic %q's %s of %s; write less, or record_time: produce",
+					c.RecordTimeMaxAge, topic, key, time.Duration(v)*time.Millisecond)
+			})
+		}
+	}
+	return errors.Join(f...)
+}
+
+// limit checks one numeric setting of the topic; one that the broker does not tell is not checked.
+func (f *faults) limit(settings map[string]string, key string, check func(v int) (ok bool, fault string)) {
+	v, err := strconv.Atoi(settings[key])
+	if err != nil {
+		return
+	}
+	if ok, fault := check(v); !ok {
+		*f = append(*f, errors.New(fault))
+	}
+}
+
+func (c *Config) pingHint(err error) string {
+	switch {
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		return "; set sasl.username and sasl.password_file to a user that the brokers know"
+	case isCertificate(err):
+		return "; set tls.ca_file to the authority that signed the brokers' certificates"
+	case !c.TLS.Enabled && c.SASL.Mechanism == "":
+		return "; if the listener asks for TLS or SASL, set tls and sasl"
+	}
+	return ""
+}
+
+// partitions returns the number of partitions of topic, which it creates if it may.
+func (c *Config) partitions(ctx context.Context, admin *kadm.Client, topic string) (int, error) {
+	topics, err := admin.ListTopics(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("topic: asking for %q: %w", topic, err)
+	}
+	d := topics[topic]
+	switch {
+	case errors.Is(d.Err, kerr.UnknownTopicOrPartition) && c.CreateTopic:
+		return c.create(ctx, admin, topic)
+	case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+		return 0, fmt.Errorf("topic: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
+			" --create --topic %s --partitions %d --replication-factor %d", topic, c.Brokers[0], topic, c.Partitions, c.Replication)
+	case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
+		return 0, fmt.Errorf("topic: no right to describe %q; grant Describe and Write on it to user %q", topic, c.SASL.Username)
+	case d.Err != nil:
+		return 0, fmt.Errorf("topic: asking for %q: %w", topic, d.Err)
+	}
+	return len(d.Partitions), nil
+}
+
+func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (int, error) {
+	// Batches come compressed; "producer" keeps the broker from doing it again.
+	compression, bytes := "producer", strconv.Itoa(max(c.BatchMaxBytes+batchOverhead, 1<<20))
+	settings := map[string]*string{"compression.type": &compression, "max.message.bytes": &bytes}
+	_, err := admin.CreateTopic(ctx, int32(c.Partitions), int16(c.Replication), settings, topic)
+	switch {
+	case err == nil, errors.Is(err, kerr.TopicAlreadyExists): // another worker was faster
+		return c.Partitions, nil
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		return 0, fmt.Errorf("replication: %d is more than the cluster has brokers; write a smaller number: %w", c.Replication, err)
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return 0, fmt.Errorf("create_topic: no right to create %q; grant Create on it to user %q, or create it by hand", topic, c.SASL.Username)
+	}
+	return 0, fmt.Errorf("create_topic: creating %q: %w", topic, err)
+}
+
+// settings reads the topic's configuration. A user without DescribeConfigs produces all the same, so then nothing is known.
+func (c *Config) settings(ctx context.Context, admin *kadm.Client, topic string) (map[string]string, error) {
+	configs, err := admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)
+	}
+	r, err := configs.On(topic, nil)
+	switch {
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(r.Err, kerr.TopicAuthorizationFailed):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)
+	case r.Err != nil:
+		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, r.Err)
+	}
+	settings := make(map[string]string)
+	for _, kv := range r.Configs {
+		settings[kv.Key] = kv.MaybeValue()
+	}
+	return settings, nil
+}

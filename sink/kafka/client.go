@@ -1,0 +1,162 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+const (
+	mechanismPlain    = "PLAIN"
+	mechanismScram256 = "SCRAM-SHA-256"
+	mechanismScram512 = "SCRAM-SHA-512"
+)
+
+// unknownTopicRetries is how often the client asks for a missing topic before rows fail: some 25 s, longer than a broker that
+// has just started takes to learn what exists.
+const unknownTopicRetries = 10
+
+func codec(name string) (kgo.CompressionCodec, bool) {
+	switch name {
+	case "none":
+		return kgo.NoCompression(), true
+	case "snappy":
+		return kgo.SnappyCompression(), true
+	case "lz4":
+		return kgo.Lz4Compression(), true
+	case "zstd":
+		return kgo.ZstdCompression(), true
+	}
+	return kgo.CompressionCodec{}, false
+}
+
+// options is the producer's client.
+func (c *Config) options(log zerolog.Logger, m *metrics) ([]kgo.Opt, error) {
+	opts, err := c.connection(log)
+	if err != nil {
+		return nil, err
+	}
+	compression, _ := codec(c.Compression)
+	return append(opts,
+		kgo.WithHooks(m),
+		kgo.ProducerBatchCompression(compression, kgo.NoCompression()),
+		kgo.ProducerLinger(c.Linger),
+		// Above what the pool can hold: Write waits for a slab, where it can end with its context, never inside the client.
+		kgo.MaxBufferedRecords(int(c.BufferBytes/slabBytes)*slabRecords+1),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+			// The client does not read Offset before it has its answer; until then the hash is there.
+			return func(r *kgo.Record, n int) int { return int(uint64(r.Offset) % uint64(n)) }
+		})),
+	), nil
+}
+
+// connection is what every client of ours needs. Acks from all replicas and idempotence are the client's defaults; retries
+// without end too.
+func (c *Config) connection(log zerolog.Logger) ([]kgo.Opt, error) {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(c.ClientID),
+		kgo.DialTimeout(c.DialTimeout),
+		kgo.ProducerBatchMaxBytes(int32(c.BatchMaxBytes)),
+		kgo.UnknownTopicRetries(unknownTopicRetries),
+		// A broker that goes down closes connections it has just accepted. Check, which asks once, still names the usual causes.
+		kgo.AlwaysRetryEOF(),
+		kgo.DisableClientMetrics(),
+		kgo.WithLogger(clientLog{log.With().Str("client", "kafka").Logger().Sample(&zerolog.BurstSampler{Burst: 20, Period: time.Minute})}),
+	}
+	if c.TLS.Enabled {
+		conf, err := c.TLS.load()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.DialTLSConfig(conf))
+	}
+	if c.SASL.Mechanism != "" {
+		if _, err := c.SASL.password(); err != nil {
+			return nil, err
+		}
+		opts = append(opts, kgo.SASL(c.SASL.mechanism()))
+	}
+	return opts, nil
+}
+
+func (c TLSConfig) load() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.ca_file: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls.ca_file: %q holds no PEM certificate", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("tls.cert_file: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
+	}
+	return conf, nil
+}
+
+func (c SASLConfig) password() (string, error) {
+	if c.PasswordFile == "" {
+		return string(c.Password), nil
+	}
+	text, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("sasl.password_file: %w", err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+func (c SASLConfig) mechanism() sasl.Mechanism {
+	if c.Mechanism == mechanismPlain {
+		return plain.Plain(func(context.Context) (plain.Auth, error) {
+			pass, err := c.password()
+			return plain.Auth{User: c.Username, Pass: pass}, err
+		})
+	}
+	auth := func(context.Context) (scram.Auth, error) {
+		pass, err := c.password()
+		return scram.Auth{User: c.Username, Pass: pass}, err
+	}
+	if c.Mechanism == mechanismScram256 {
+		return scram.Sha256(auth)
+	}
+	return scram.Sha512(auth)
+}
+
+// clientLog hands the client's warnings and errors to the log, at most 20 a minute: they come per connection and per batch.
+type clientLog struct{ log zerolog.Logger }
+
+func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	e := l.log.Warn()
+	if level == kgo.LogLevelError {
+		e = l.log.Error()
+	}
+	for i := 0; i+1 < len(keyvals); i += 2 {
+		key, _ := keyvals[i].(string)
+		if err, ok := keyvals[i+1].(error); ok {
+			e = e.AnErr(key, err)
+		} else {
+			e = e.Str(key, fmt.Sprint(keyvals[i+1]))
+		}
+	}
+	e.Str("detail", msg).Msg("kafka client")
+}

@@ -1,0 +1,211 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// PartitionBy says which rows share a partition of the topic.
+type PartitionBy string
+
+// The ways to choose a partition.
+const (
+	PartitionByAppPair PartitionBy = "app_pair"
+	PartitionByNone    PartitionBy = "none"
+)
+
+// RecordTime says what a record's timestamp is.
+type RecordTime string
+
+// The timestamps a record can carry.
+const (
+	RecordTimeStart   RecordTime = "start"
+	RecordTimeEnd     RecordTime = "end"
+	RecordTimeProduce RecordTime = "produce"
+)
+
+// Config is one Kafka cluster and how rows are produced to it.
+type Config struct {
+	// Brokers are host:port of some of the cluster's brokers; the rest is learned from them.
+	Brokers []string `yaml:"brokers"`
+	// Topic takes the rows of flows_raw.
+	Topic string `yaml:"topic"`
+	// CreateTopic creates a missing topic when dredge starts, with Partitions and Replication.
+	CreateTopic bool `yaml:"create_topic"`
+	// Partitions is the number of partitions of a topic that is created; the least number that is accepted of an existing one.
+	Partitions int `yaml:"partitions"`
+	// Replication is the number of replicas of a topic that is created.
+	Replication int `yaml:"replication"`
+	// ClientID names this client in the brokers' logs and quotas.
+	ClientID string `yaml:"client_id"`
+	// TLS encrypts the connections.
+	TLS TLSConfig `yaml:"tls"`
+	// SASL authenticates to the brokers.
+	SASL SASLConfig `yaml:"sasl"`
+
+	// Compression is the codec of record batches: none, snappy, lz4 or zstd. Snappy costs the least processor time, zstd gives
+	// half its size.
+	Compression string `yaml:"compression"`
+	// Linger is how long a record batch waits to be filled; it is also the least latency of a row.
+	Linger time.Duration `yaml:"linger"`
+	// BatchMaxBytes is the largest record batch before compression, and with it the largest row. The topic's max.message.bytes
+	// must not be smaller.
+	BatchMaxBytes int `yaml:"batch_max_bytes"`
+	// BufferBytes is the memory for encoded rows that are not acknowledged, for all partitions together. When it is used up,
+	// shards are not read.
+	BufferBytes int64 `yaml:"buffer_bytes"`
+	// PartitionBy is app_pair, so that rows of one pair of apps meet in one Druid task, or none, which makes the fullest batches.
+	PartitionBy PartitionBy `yaml:"partition_by"`
+	// PairSpread is the number of partitions over which each pair of apps is spread; above 1 for estates with one dominant pair.
+	PairSpread int `yaml:"pair_spread"`
+	// RecordKey writes the hash that chose the partition into each record's key: 8 bytes that hardly compress.
+	RecordKey bool `yaml:"record_key"`
+	// RecordTime is the record's timestamp: start or end of the flow, or produce for the time of producing.
+	RecordTime RecordTime `yaml:"record_time"`
+	// RecordTimeMaxAge is how far in the past a timestamp may lie; an older flow gets this age, so that the topic's retention
+	// does not delete a replay before it is read.
+	RecordTimeMaxAge time.Duration `yaml:"record_time_max_age"`
+	// DialTimeout bounds making one connection.
+	DialTimeout time.Duration `yaml:"dial_timeout"`
+	// RetryBackoff is the pause before rows that the client gave up are produced again.
+	RetryBackoff time.Duration `yaml:"retry_backoff"`
+	// DeadLetter is the topic for input that could not become a row.
+	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
+}
+
+// TLSConfig is how connections are encrypted.
+type TLSConfig struct {
+	// Enabled encrypts the connections.
+	Enabled bool `yaml:"enabled"`
+	// CAFile is a PEM file of the authorities that may sign the brokers' certificates; empty for the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile is the PEM file of the client certificate, for brokers that ask for one.
+	CertFile string `yaml:"cert_file"`
+	// KeyFile is the PEM file of the client certificate's key.
+	KeyFile string `yaml:"key_file"`
+	// ServerName is the name that the brokers' certificates must carry, when it is not the one that is dialed.
+	ServerName string `yaml:"server_name"`
+}
+
+// SASLConfig is how dredge authenticates.
+type SASLConfig struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for none.
+	Mechanism string `yaml:"mechanism"`
+	// Username is the user to authenticate as.
+	Username string `yaml:"username"`
+	// Password is the user's password; PasswordFile keeps it out of the configuration.
+	Password Secret `yaml:"password"`
+	// PasswordFile is read when a connection is made, so a rotated password needs no restart.
+	PasswordFile string `yaml:"password_file"`
+}
+
+// DeadLetterConfig is the topic of the dead letter.
+type DeadLetterConfig struct {
+	// Topic takes the letters; empty for none. It is created as Topic is.
+	Topic string `yaml:"topic"`
+	// MaxDataBytes is how much of a line or payload is kept.
+	MaxDataBytes int `yaml:"max_data_bytes"`
+}
+
+// DefaultConfig produces to a broker on this machine.
+func DefaultConfig() Config {
+	return Config{
+		Brokers:          []string{"127.0.0.1:9092"},
+		Topic:            "flows_raw",
+		Partitions:       12,
+		Replication:      3,
+		ClientID:         "dredge",
+		Compression:      "snappy",
+		Linger:           10 * time.Millisecond,
+		BatchMaxBytes:    900_000,
+		BufferBytes:      64 << 20,
+		PartitionBy:      PartitionByAppPair,
+		PairSpread:       1,
+		RecordTime:       RecordTimeStart,
+		RecordTimeMaxAge: time.Hour,
+		DialTimeout:      10 * time.Second,
+		RetryBackoff:     time.Second,
+		DeadLetter:       DeadLetterConfig{MaxDataBytes: 64 << 10},
+	}
+}
+
+// batchOverhead is what a record batch takes beside the bytes of its only row: headers, key, lengths.
+const batchOverhead = 512
+
+// maxRow is the largest encoded row that fits into a record batch.
+func (c *Config) maxRow() int { return c.BatchMaxBytes - batchOverhead }
+
+// Validate reports every fault of c.
+func (c Config) Validate() error {
+	var f faults
+	f.check(len(c.Brokers) > 0, "brokers: the list is empty; write host:port of one or more brokers")
+	for _, b := range c.Brokers {
+		host, port, ok := strings.Cut(b, ":")
+		f.check(ok && host != "" && port != "", "brokers: %q has no port; write host:port, for example kafka-0.example:9092", b)
+	}
+	f.topic("topic", c.Topic)
+	f.check(c.Partitions >= 1, "partitions: %d is below 1; 12 suits most clusters", c.Partitions)
+	f.check(c.Replication >= 1, "replication: %d is below 1; write 3, or 1 for a single broker", c.Replication)
+	_, ok := codec(c.Compression)
+	f.check(ok, "compression: %q is unknown; write none, snappy, lz4 or zstd", c.Compression)
+	f.check(c.Linger >= 0 && c.Linger <= 10*time.Second, "linger: %s is out of range; write 0s to 10s, 10ms suits most", c.Linger)
+	f.check(c.BatchMaxBytes >= 16<<10 && c.BatchMaxBytes <= 64<<20,
+		"batch_max_bytes: %d is out of range; write 16384 to 67108864, no more than the topic's max.message.bytes", c.BatchMaxBytes)
+	f.check(c.BufferBytes >= 4<<20 && c.BufferBytes <= 16<<30,
+		"buffer_bytes: %d is out of range; write 4194304 (4 MiB) to 16 GiB", c.BufferBytes)
+	f.check(c.PartitionBy == PartitionByAppPair || c.PartitionBy == PartitionByNone,
+		"partition_by: %q is unknown; write app_pair or none", string(c.PartitionBy))
+	f.check(c.PairSpread >= 1, "pair_spread: %d is below 1; write 1, or more to spread a dominant pair of apps", c.PairSpread)
+	f.check(!c.RecordKey || c.PartitionBy == PartitionByAppPair, "record_key: true needs partition_by app_pair, whose hash is the key")
+	switch c.RecordTime {
+	case RecordTimeStart, RecordTimeEnd, RecordTimeProduce:
+	default:
+		f.check(false, "record_time: %q is unknown; write start, end or produce", string(c.RecordTime))
+	}
+	f.check(c.RecordTimeMaxAge >= 0, "record_time_max_age: %s is negative; 1h suits most", c.RecordTimeMaxAge)
+	f.check(c.DialTimeout > 0, "dial_timeout: %s must be positive; 10s suits most", c.DialTimeout)
+	f.check(c.RetryBackoff > 0, "retry_backoff: %s must be positive; 1s suits most", c.RetryBackoff)
+	f.check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls.cert_file: needs tls.key_file beside it; write both or neither")
+	f.check(c.TLS.Enabled || c.TLS == TLSConfig{}, "tls.enabled: false, but other tls keys are set; write true, or remove them")
+	c.SASL.validate(&f)
+	if c.DeadLetter.Topic != "" {
+		f.topic("dead_letter.topic", c.DeadLetter.Topic)
+		f.check(c.DeadLetter.Topic != c.Topic, "dead_letter.topic: %q is the topic of the rows; write another", c.DeadLetter.Topic)
+	}
+	f.check(c.DeadLetter.MaxDataBytes >= 1 && c.DeadLetter.MaxDataBytes <= c.BatchMaxBytes/8,
+		"dead_letter.max_data_bytes: %d is out of range; write 1 to an eighth of batch_max_bytes (%d)", c.DeadLetter.MaxDataBytes, c.BatchMaxBytes/8)
+	return errors.Join(f...)
+}
+
+func (c SASLConfig) validate(f *faults) {
+	switch c.Mechanism {
+	case "":
+		f.check(c == SASLConfig{}, "sasl.mechanism: empty, but other sasl keys are set; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+		return
+	case mechanismPlain, mechanismScram256, mechanismScram512:
+	default:
+		f.check(false, "sasl.mechanism: %q is unknown; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.Mechanism)
+	}
+	f.check(c.Username != "", "sasl.username: empty; write the user to authenticate as")
+	f.check((c.Password == "") != (c.PasswordFile == ""), "sasl.password_file: write one of password_file and password")
+}
+
+// faults gathers what is wrong.
+type faults []error
+
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+func (f *faults) topic(key, name string) {
+	legal := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-'
+	}
+	ok := name != "" && name != "." && name != ".." && len(name) <= 249 &&
+		strings.IndexFunc(name, func(r rune) bool { return !legal(r) }) < 0
+	f.check(ok, "%s: %q is no topic name; write 1 to 249 of a-z, A-Z, 0-9, dot, dash and underscore", key, name)
+}

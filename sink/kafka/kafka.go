@@ -1,0 +1,138 @@
+// Package kafka is the at-least-once Kafka sink: one idempotent producer for all partitions of the process, acks from all
+// in-sync replicas, positions reported after the acks.
+//
+// Rows are encoded into slabs, blocks of memory of a fixed size. A slab belongs to one Write until the client has answered for
+// the last of its records; then it returns to the pool. The pool is the bound of this sink: when every slab is out, Write
+// waits, the pipeline stops and the shard is not read. So nothing of a row is copied between the encoder and the client, and
+// nothing is allocated per row.
+//
+// Faults that may pass are retried without end: by the client, and where the client gives a record up, by the sink, which
+// produces it again from its slab. Such a record can land behind later ones. A refusal that no retry mends ends the Writers
+// whose rows it hit. A row larger than one record batch may be goes to the dead letter before it is produced.
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"dredge/row"
+	"dredge/sink"
+	"dredge/stream"
+)
+
+// Encoder appends the JSON of row i of b. It is called by many goroutines at once.
+type Encoder interface {
+	Append(dst []byte, b *row.Batch, i int) []byte
+}
+
+// Deps is what a Sink works with. All fields but Options are needed.
+type Deps struct {
+	Encoder Encoder
+	// DeadLetter takes the rows that are too large.
+	DeadLetter sink.DeadLetter
+	Registry   prometheus.Registerer
+	Log        zerolog.Logger
+	// Options are added to the client's, for tests.
+	Options []kgo.Opt
+}
+
+// Sink makes Writers that share one client. It is safe for concurrent use.
+type Sink struct {
+	cfg     Config
+	encoder Encoder
+	letters sink.DeadLetter
+	client  *kgo.Client
+	slabs   *pool
+	metrics *metrics
+	chunks  atomic.Uint64 // numbers slabs, for spreading rows
+
+	// purge is set when the broker said that the topic is unknown. The client then holds an id that will never be valid again,
+	// and the next Open makes it forget the topic.
+	purge atomic.Bool
+
+	closing context.Context //nolint:containedctx // ends the retries, whose Writes returned long ago
+	stop    context.CancelFunc
+	// retries are the goroutines that wait to produce a slab again. mu makes sure that none is started while Close waits.
+	mu      sync.Mutex
+	retries sync.WaitGroup
+}
+
+var errClosed = errors.New("kafka sink closed")
+
+// New makes a Sink and its client. Nothing is dialed before the first Check, Open or Write. The caller closes the Sink.
+func New(cfg Config, deps Deps) (*Sink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := newMetrics(deps.Registry)
+	opts, err := cfg.options(deps.Log, m)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(append(opts, deps.Options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("making the kafka client: %w", err)
+	}
+	s := &Sink{cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m}
+	s.closing, s.stop = context.WithCancel(context.Background())
+	s.slabs = newPool(s, int(cfg.BufferBytes/slabBytes))
+	m.watch(deps.Registry, s.slabs)
+	return s, nil
+}
+
+// Open makes a Writer for partition. The sink keeps no position and fences nobody: a former owner's rows may still arrive.
+func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.Position, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	if s.closing.Err() != nil {
+		return nil, "", errClosed
+	}
+	if s.purge.CompareAndSwap(true, false) {
+		s.client.PurgeTopicsFromProducing(s.cfg.Topic)
+	}
+	return &Writer{sink: s, partition: partition}, "", nil
+}
+
+// Close drops what is not acknowledged, reports it to the Writers that are still open, and returns when every buffer is home
+// and every goroutine has ended. Writers should have been closed before.
+func (s *Sink) Close() {
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.retries.Wait()
+	s.client.Close()
+	s.slabs.drain()
+}
+
+// again produces the failed records of b once more after a pause, unless the sink or the Writer is closed by then.
+func (s *Sink) again(b *slab) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
+		return false
+	}
+	s.retries.Go(func() {
+		pause := time.NewTimer(s.cfg.RetryBackoff)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-s.closing.Done():
+		}
+		if s.closing.Err() != nil || b.entry.Dead() {
+			b.release(errClosed)
+			return
+		}
+		s.metrics.retried(b.failed)
+		b.resend()
+	})
+	return true
+}
