@@ -1,10 +1,60 @@
 package row
 
-// Identity is who an address belonged to, ready to be written into rows. It is made once when metadata changes, never
-// modified after it was published, and shared by all rows that name it.
+import "sync/atomic"
+
+// Identity is who an address belonged to, ready to be written into rows. Its maker interns identities by content, so that
+// all rows that name the same thing share one; it is never modified after it was published. It must not be copied.
 type Identity struct {
-	App, AppSource, Cluster, Account, Region, AZ, VPC, Subnet string
-	Instance, ENI, Name, Kind                                 string
-	// Network is the name of the most specific prefix that covers the address, when only that is known.
-	Network string
+	// App is a name escaped by EscapeApp, or a reserved token. It is never empty.
+	App string
+	// AppSource is the rule that chose App (a tag key, ecs, kubernetes, …).
+	AppSource string
+	Cluster   string
+	Team      string
+	Account   string
+	Region    string
+	// AZ is the zone id (use1-az4), never the zone's name, which differs between accounts.
+	AZ, VPC, Subnet string
+	// Kind is what the end is: instance, pod, task, nat_gateway, load_balancer, …, KindInternet, KindService, KindNetwork or
+	// KindUnknown. It is never empty.
+	Kind string
+	// Network and Site name the most specific declared prefix that covers the address, when only that is known.
+	Network, Site string
+
+	memo atomic.Pointer[Memo]
+}
+
+// Memo is a text rendered from an Identity, kept with it.
+type Memo struct {
+	// Text is the whole rendering; Text[Head:] leaves the application out.
+	Text string
+	Head int
+
+	key  uint32
+	next *Memo
+}
+
+// Memo returns what render makes of id. It is made once for each key and kept as long as id lives: an encoder uses one key
+// per side and choice of columns, so a process holds a handful. Safe for concurrent use; after the first call for a key it
+// neither locks nor allocates.
+func (id *Identity) Memo(key uint32, render func(*Identity) (text string, head int)) *Memo {
+	for m := id.memo.Load(); m != nil; m = m.next {
+		if m.key == key {
+			return m
+		}
+	}
+	text, head := render(id)
+	made := &Memo{Text: text, Head: head, key: key}
+	for {
+		first := id.memo.Load()
+		for m := first; m != nil; m = m.next {
+			if m.key == key { // another encoder was faster
+				return m
+			}
+		}
+		made.next = first
+		if id.memo.CompareAndSwap(first, made) {
+			return made
+		}
+	}
 }

@@ -1,7 +1,7 @@
 // Package row is the domain as dredge writes it: the catalogue of output columns, and Row, one enriched observation.
 //
 // The catalogue (catalogue.go) describes every column once; encoders, the JSON schema, the Druid dimension lists and the
-// reference page are made from it. A new column takes one catalogue line, one assignment in enrich and a golden update.
+// reference page are made from it. A new column takes one catalogue entry, one assignment in enrich and a golden update.
 package row
 
 import (
@@ -19,58 +19,90 @@ type Origin struct {
 
 // Side is one end of a flow.
 type Side struct {
+	// Addr is the packet's address at this end.
 	Addr netip.Addr
-	Port uint16
-	// Grade and Reason say why the end is named, or why not; their text forms are metadata.Grade and metadata.Reason.
+	// App is what stands in src_app/dst_app: a name escaped by EscapeApp, or a reserved token. It is Identity.App unless
+	// a rule put another name in its place.
+	App string
+	// Grade and Reason say why the end is named, or why not; they are the text forms of metadata.Grade and metadata.Reason.
 	Grade, Reason string
 	// Identity is shared and immutable; nil when nothing at all is known of the address.
 	Identity *Identity
-	// Named is true when Identity's workload may stand in src_app/dst_app; otherwise the reserved token in App does.
-	Named bool
-	// App is what stands in src_app/dst_app: a name (escaped when it equals a reserved token), or a reserved token.
-	App string
-	// Candidates are the workloads that could have been meant when Grade is ambiguous or border; nil otherwise.
+	// Instance, ENI and Name are the endpoint's own ids: EC2 instance, interface, and the name of a pod, task or load
+	// balancer. "" when unknown.
+	Instance, ENI, Name string
+	// Candidates could have been meant, when Grade does not name: applications, or owner ids where no application is known.
 	Candidates []string
+	Port       uint16
+	// Named is true when App is the name of an application, not a reserved token.
+	Named bool
+}
+
+// Tags are the tag values that the record itself carries (version 11), percent-decoded. Interned and shared.
+type Tags struct {
+	Instance, Instance2, Interface, Interface2, ASG, ASG2 string
 }
 
 // Row is one enriched observation of a flow by one interface. It owns no bytes: strings are interned or belong to the
-// identity tables, so a Row may outlive the flowlog.Batch that it was made from.
+// identity tables, so a Row may outlive the flowlog.Batch that it was made from. Candidates live until the Batch's Reset.
 type Row struct {
 	// Origin indexes Batch.Origins; Index is the line's place in that payload. Together with the partition they are the row id.
 	Origin uint32
 	Index  uint32
 
-	Src, Dst Side
-
 	// Start and End are Unix milliseconds as the record says.
 	Start, End     int64
 	Bytes, Packets int64
-	Protocol       uint8
-	TCPFlags       uint8
-	HasTCPFlags    bool
-	TrafficPath    uint8 // 0 = absent
 
-	Action      string // ACCEPT, REJECT, "" = absent
-	InterfaceID string
-	AccountID   string // of the interface that recorded
-	Direction   string // ingress, egress, unknown
-	DirectionBy string // record, interface, unknown
-	Client      string // src, dst, unknown
-	ClientBy    string // tcp-flags, listen, port, none
-	ObservedAt  string // src, dst, middle, unknown
+	Src, Dst Side
+
+	// InterfaceID is the interface that recorded, AccountID its owner.
+	InterfaceID, AccountID string
+	// ViaKind and ViaID name the forwarder that recorded; "" when an end did.
+	ViaKind, ViaID string
+	// RejectReason is the record's reject-reason.
+	RejectReason string
+	// RecordSrc and RecordDst are the record's srcaddr and dstaddr where they differ from the packet's addresses.
+	RecordSrc, RecordDst netip.Addr
+	// Tags is nil when the record carries none.
+	Tags *Tags
+
+	Missing     Missing
+	Protocol    uint8
+	TCPFlags    uint8
+	HasTCPFlags bool
+	TrafficPath uint8 // 0 = absent
+
+	Action      Action
+	Direction   Direction
+	DirectionBy DirectionBy
+	Client      End // EndSrc, EndDst or EndUnknown
+	ClientBy    ClientBy
+	ObservedAt  End
 	Counted     bool
-	CountedHow  string
-	ViaKind     string
-	ViaID       string
-	Path        string
-	Reject      string // reject-reason
+	CountedHow  CountedHow
+	Path        Path
 }
 
-// Batch is a reusable list of rows of one partition.
+// ServicePort is the port of the side that did not open the connection; false when it is not known which that was.
+func (r *Row) ServicePort() (uint16, bool) {
+	switch {
+	case r.Client == EndSrc && r.Missing&MissingDstPort == 0:
+		return r.Dst.Port, true
+	case r.Client == EndDst && r.Missing&MissingSrcPort == 0:
+		return r.Src.Port, true
+	default:
+		return 0, false
+	}
+}
+
+// Batch is a reusable list of rows of one partition. Not safe for concurrent writing.
 type Batch struct {
 	Partition string
 	Origins   []Origin
 	Rows      []Row
+
+	candidates []string
 }
 
 // Reset empties b and keeps its memory.
@@ -80,4 +112,24 @@ func (b *Batch) Reset() {
 	b.Origins = b.Origins[:0]
 	clear(b.Rows)
 	b.Rows = b.Rows[:0]
+	clear(b.candidates)
+	b.candidates = b.candidates[:0]
+}
+
+// Add appends an empty row and returns it. The pointer is good until the next Add or Reset.
+func (b *Batch) Add() *Row {
+	if len(b.Rows) < cap(b.Rows) {
+		b.Rows = b.Rows[:len(b.Rows)+1] // Reset left it empty
+	} else {
+		b.Rows = append(b.Rows, Row{})
+	}
+	return &b.Rows[len(b.Rows)-1]
+}
+
+// AddCandidate appends name to list, a Candidates list of the newest row that nothing else was added to meanwhile, and returns
+// the new list. Its memory is the batch's.
+func (b *Batch) AddCandidate(list []string, name string) []string {
+	start := len(b.candidates) - len(list)
+	b.candidates = append(b.candidates, name)
+	return b.candidates[start:len(b.candidates):len(b.candidates)]
 }
