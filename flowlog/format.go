@@ -34,6 +34,8 @@ type column struct {
 	field Field
 	kind  kind
 	limit uint64
+	// bit is the field's place in Record.Present, empty for FieldOther.
+	bit FieldSet
 }
 
 // ParseFormat reads a layout written as "${a} ${b}" (as the EC2 API returns it), as bare names, with underscores, or as
@@ -151,6 +153,9 @@ func newFormat(names []string) (*Format, error) {
 		}
 		f.names[i], f.fields[i] = name, field
 		f.columns[i] = column{field: field, kind: catalogue[field].kind, limit: field.limit()}
+		if ok {
+			f.columns[i].bit.add(field)
+		}
 		before := `,"`
 		if i == 0 {
 			before = `{"`
