@@ -1,0 +1,5 @@
+package pipeline
+
+const memoryChild = "X"
+
+func memoryWorkload() int { return 0 }
