@@ -186,7 +186,7 @@ func (d *DynamoDB) Renew(ctx context.Context, l Lease, r Renewal) (Lease, error)
 			return l.renewed(r), nil
 		}
 		if !errors.Is(err, errRefused) {
-			return Lease{}, fmt.Errorf("renew lease %q: %w", l.Key, err)
+			return l, fmt.Errorf("renew lease %q: %w", l.Key, err)
 		}
 		if row == nil {
 			return Lease{}, ErrLost

@@ -126,8 +126,8 @@ type Meta struct {
 }
 
 // Store is a lease table. All methods may be called concurrently; writes of one lease must be serialized by their caller, who
-// passes the Lease as last known and goes on with the one that is returned. On an error other than ErrLost the caller keeps
-// what it had: the write may or may not have landed, and the next write of the same kind finds out.
+// passes the Lease as last known and goes on with the one that is returned. On an error other than those declared here the write
+// may or may not have landed, and the next write of the same kind finds out; the caller keeps what it had.
 type Store interface {
 	// Init creates the table when it does not exist and waits until it is usable. ErrForeignTable is final.
 	Init(ctx context.Context) error
@@ -138,7 +138,7 @@ type Store interface {
 	// Create adds l with a counter of 0 and no owner, and says whether it did: false means that the row was there already.
 	Create(ctx context.Context, l Lease) (bool, error)
 	// Renew proves ownership and raises the counter by one. When a hand-off was begun meanwhile, the returned lease says so.
-	// A checkpoint never replaces SHARD_END.
+	// A checkpoint never replaces SHARD_END. With an undeclared error the lease, unless it is zero, is what to try again with.
 	Renew(ctx context.Context, l Lease, r Renewal) (Lease, error)
 	// Take makes owner the owner of l if its counter still is what it was, ending any hand-off.
 	Take(ctx context.Context, l Lease, owner string) (Lease, error)

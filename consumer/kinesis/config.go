@@ -1,0 +1,145 @@
+package kinesis
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dredge/consumer/kinesis/lease"
+)
+
+// WorkerIDPrefix marks worker ids of dredge. While every owner in the lease table has it, leases move by hand-off instead of
+// by theft, because the old owner is known to understand the request.
+const WorkerIDPrefix = "dredge-"
+
+// kinesisReadLimit is how many GetRecords calls per second one shard takes, from all its readers together.
+const kinesisReadLimit = 5
+
+// Config says which stream a worker reads, as which application, and how it shares the shards with others.
+type Config struct {
+	// Application names the consumer application; it is the name of the lease table unless lease_table says otherwise.
+	Application string `yaml:"application"`
+	// LeaseTable is the name of the DynamoDB table with the leases; empty means the application's name.
+	LeaseTable string `yaml:"lease_table"`
+	// StreamName is the name of the Kinesis stream; leave it empty when stream_arn is given.
+	StreamName string `yaml:"stream_name"`
+	// StreamARN is the ARN of the Kinesis stream, needed to read a stream of another account; leave it empty when stream_name is given.
+	StreamARN string `yaml:"stream_arn"`
+	// WorkerID identifies this process in the lease table; empty makes one from the host name and a random part, which is right
+	// unless each start is known to get an id of its own.
+	WorkerID string `yaml:"worker_id"`
+	// FailoverTime is how long a lease may go without renewal before others take it; all workers of an application must agree on it.
+	FailoverTime time.Duration `yaml:"failover_time"`
+	// TakeInterval is the time between two looks at the lease table; 0 means half of failover_time.
+	TakeInterval time.Duration `yaml:"take_interval"`
+	// InitialPosition is where an application without leases starts: TRIM_HORIZON, LATEST or AT_TIMESTAMP.
+	InitialPosition string `yaml:"initial_position"`
+	// InitialTimestamp is the start for AT_TIMESTAMP, in RFC 3339; every worker of the application must be given the same.
+	InitialTimestamp time.Time `yaml:"initial_timestamp"`
+	// MaxLeases bounds the shards that this worker reads; 0 means no bound.
+	MaxLeases int `yaml:"max_leases"`
+	// ReadsPerSecond is how often a shard is read per second while it is not behind, from 0.1 to 5; a shard that is behind is read 5
+	// times a second.
+	ReadsPerSecond float64 `yaml:"reads_per_second"`
+	// IdleWait is the pause after a read that found nothing at the tip of the shard.
+	IdleWait time.Duration `yaml:"idle_wait"`
+	// MaxInFlight bounds the reads of one shard whose rows are not yet durable; memory is bounded by the process's byte budget.
+	MaxInFlight int `yaml:"max_in_flight"`
+	// ShutdownTimeout bounds how long a stopping worker waits for its rows to become durable before it releases its leases anyway.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+	// ShardSyncInterval is the time between two comparisons of the stream's shards with the lease table.
+	ShardSyncInterval time.Duration `yaml:"shard_sync_interval"`
+	// CleanupCompleted deletes the leases of shards that were read to their end, once all their children are being read.
+	CleanupCompleted bool `yaml:"cleanup_completed"`
+}
+
+// DefaultConfig returns the settings that suit most streams; application and stream must be filled in.
+func DefaultConfig() Config {
+	return Config{
+		FailoverTime:      10 * time.Second,
+		InitialPosition:   lease.TrimHorizon,
+		ReadsPerSecond:    2,
+		IdleWait:          time.Second,
+		MaxInFlight:       64,
+		ShutdownTimeout:   25 * time.Second,
+		ShardSyncInterval: time.Minute,
+		CleanupCompleted:  true,
+	}
+}
+
+// Table returns the name of the lease table.
+func (c Config) Table() string {
+	if c.LeaseTable != "" {
+		return c.LeaseTable
+	}
+	return c.Application
+}
+
+// Validate returns all that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Application == "" {
+		fault(`application: "" is empty; write a name, which the lease table gets too`)
+	}
+	switch {
+	case c.StreamName == "" && c.StreamARN == "":
+		fault(`stream_name: "" is empty; write the stream's name, or its ARN as stream_arn`)
+	case c.StreamName != "" && c.StreamARN != "":
+		fault("stream_arn: %q is given beside stream_name %q; write only one of them", c.StreamARN, c.StreamName)
+	}
+	switch c.WorkerID {
+	case "Leader", "Migration3.0", "TableMigration3.5":
+		fault("worker_id: %q is the key of one of KCL's own rows; write another, or leave it out", c.WorkerID)
+	}
+	if c.FailoverTime < time.Second || c.FailoverTime > 10*time.Minute {
+		fault("failover_time: %s must be from 1s to 10m; 10s is KCL's default", c.FailoverTime)
+	}
+	if c.TakeInterval < 0 || c.TakeInterval > 2*c.FailoverTime {
+		fault("take_interval: %s must be from 0 to twice failover_time; 0 means half of failover_time", c.TakeInterval)
+	}
+	switch c.InitialPosition {
+	case lease.TrimHorizon, lease.Latest:
+		if !c.InitialTimestamp.IsZero() {
+			fault("initial_timestamp: %s has no meaning with initial_position %s; write AT_TIMESTAMP, or leave it out", c.InitialTimestamp.Format(time.RFC3339), c.InitialPosition)
+		}
+	case lease.AtTimestamp:
+		if c.InitialTimestamp.IsZero() {
+			fault("initial_timestamp: is missing; AT_TIMESTAMP needs a time like 2026-01-31T00:00:00Z")
+		}
+	default:
+		fault("initial_position: %q is unknown; write TRIM_HORIZON, LATEST or AT_TIMESTAMP", c.InitialPosition)
+	}
+	if c.MaxLeases < 0 {
+		fault("max_leases: %d is negative; 0 means no bound", c.MaxLeases)
+	}
+	if c.ReadsPerSecond < 0.1 || c.ReadsPerSecond > kinesisReadLimit {
+		fault("reads_per_second: %g must be from 0.1 to %d, which is all that Kinesis gives one shard; 2 leaves room for a second reader", c.ReadsPerSecond, kinesisReadLimit)
+	}
+	if c.IdleWait < 0 || c.IdleWait > time.Minute {
+		fault("idle_wait: %s must be from 0 to 1m; 1s is the default", c.IdleWait)
+	}
+	if c.MaxInFlight < 1 {
+		fault("max_in_flight: %d is below 1; 64 is the default", c.MaxInFlight)
+	}
+	if c.ShutdownTimeout <= 0 {
+		fault("shutdown_timeout: %s must be positive; 25s fits into Kubernetes' grace of 30s", c.ShutdownTimeout)
+	}
+	if c.ShardSyncInterval < time.Second {
+		fault("shard_sync_interval: %s is below 1s; 1m is the default", c.ShardSyncInterval)
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) takeInterval() time.Duration {
+	if c.TakeInterval > 0 {
+		return c.TakeInterval
+	}
+	return c.FailoverTime / 2
+}
+
+// renewInterval is KCL's: three tries fit into the failover time.
+func (c Config) renewInterval() time.Duration { return c.FailoverTime/3 - 25*time.Millisecond }
+
+// callTimeout bounds one call to the lease table, so that a hung one leaves time for another before the lease expires.
+func (c Config) callTimeout() time.Duration { return c.FailoverTime / 3 }

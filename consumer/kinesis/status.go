@@ -1,0 +1,97 @@
+package kinesis
+
+import (
+	"time"
+)
+
+// Status is what a worker knows at one moment, for the status page and for scaling.
+type Status struct {
+	Application string    `json:"application"`
+	Stream      string    `json:"stream"`
+	WorkerID    string    `json:"worker_id"`
+	Draining    bool      `json:"draining"`
+	TableReadAt time.Time `json:"table_read_at"` // zero until the lease table was read once
+	// Workers hold leases; this one is always among them.
+	Workers []string `json:"workers"`
+	// Unfinished counts the leases whose shards are not read to their end: what the number of workers should follow.
+	Unfinished int `json:"unfinished"`
+	// Target is this worker's fair share.
+	Target int `json:"target"`
+	Owned  int `json:"owned"`
+	// Behind is the greatest lag of this worker's shards.
+	Behind time.Duration `json:"behind"`
+	// ClientVersion is the migration state of the application's Java workers; "" when there is none.
+	ClientVersion string        `json:"client_version,omitempty"`
+	Shards        []ShardStatus `json:"shards"`
+}
+
+// ShardStatus is one lease. Position, State, Since, Behind, LastRead and LastError are known of this worker's shards only.
+type ShardStatus struct {
+	Key        string        `json:"key"`
+	Owner      string        `json:"owner"`
+	NextOwner  string        `json:"next_owner,omitempty"` // during a hand-off
+	Mine       bool          `json:"mine"`
+	Finished   bool          `json:"finished"`
+	Checkpoint string        `json:"checkpoint"`
+	Parents    []string      `json:"parents,omitempty"`
+	Children   []string      `json:"children,omitempty"`
+	Position   string        `json:"position,omitempty"` // up to which everything is durable
+	State      string        `json:"state,omitempty"`
+	Since      time.Time     `json:"since,omitzero"`
+	Behind     time.Duration `json:"behind"`
+	LastRead   time.Time     `json:"last_read,omitzero"`
+	LastError  string        `json:"last_error,omitempty"`
+	InFlight   int           `json:"in_flight"` // reads whose rows are not yet durable
+	KBps       float64       `json:"kbps"`
+}
+
+// Status returns a snapshot. It may be called at any time, from any goroutine; it calls nobody.
+func (w *Worker) Status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := Status{
+		Application:   w.cfg.Application,
+		Stream:        w.cfg.StreamName + w.cfg.StreamARN, // only one is set
+		WorkerID:      w.id,
+		Draining:      w.draining != nil,
+		TableReadAt:   w.table.at,
+		Workers:       w.table.workers,
+		Target:        w.table.target,
+		Owned:         len(w.held),
+		ClientVersion: w.table.version,
+	}
+	for _, l := range w.table.leases {
+		st := ShardStatus{
+			Key: l.Key, Owner: l.ActualOwner(), Finished: l.Checkpoint.IsShardEnd(), Checkpoint: l.Checkpoint.String(),
+			Parents: l.Parents, Children: l.Children, KBps: l.ThroughputKBps,
+		}
+		if l.InHandOff() {
+			st.NextOwner = l.Owner
+		}
+		if !st.Finished {
+			s.Unfinished++
+		}
+		if h := w.held[l.Key]; h != nil {
+			h.describe(&st)
+			st.Owner = w.id
+			s.Behind = max(s.Behind, st.Behind)
+		}
+		s.Shards = append(s.Shards, st)
+	}
+	return s
+}
+
+func (h *held) describe(st *ShardStatus) {
+	position := h.safe()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st.Mine = true
+	st.Checkpoint = h.lease.Checkpoint.String()
+	st.Position = position.String()
+	st.State, st.Since = h.state, h.since
+	st.Behind, st.LastRead, st.LastError = h.behind, h.lastRead, h.lastError
+	st.KBps = h.kbps
+	if h.window != nil {
+		st.InFlight = h.window.InFlight()
+	}
+}

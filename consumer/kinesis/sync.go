@@ -1,0 +1,243 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"dredge/consumer/kinesis/lease"
+)
+
+// holeRounds is how many comparisons in a row must find the same shards uncovered before leases are made for them. While a
+// stream is resharded, or another worker fills a new table, the picture differs from one look to the next.
+const holeRounds = 3
+
+var (
+	errListing = errors.New("the list of shards is inconsistent")
+	errTiling  = errors.New("the shards do not cover the hash key space exactly")
+)
+
+// syncer compares the stream's shards with the lease table. Every worker does: creation is conditional, so no leader is needed.
+type syncer struct {
+	*Worker
+	holes []string // uncovered at the last comparison
+	seen  int      // comparisons in a row with these holes
+}
+
+// syncLoop compares until ctx ends: at start, every sync interval, and sooner while something looks wrong.
+func (w *Worker) syncLoop(ctx context.Context) {
+	s := &syncer{Worker: w}
+	failing := backoff{min: 500 * time.Millisecond, max: w.cfg.ShardSyncInterval}
+	for ctx.Err() == nil {
+		wait := jittered(w.cfg.ShardSyncInterval)
+		if err := s.round(ctx); err != nil && ctx.Err() == nil {
+			w.m.syncErrors.Inc()
+			w.log.Warn().Err(err).Msg("shards not compared with leases, trying again")
+			wait = failing.next()
+		} else {
+			failing.reset()
+			if len(s.holes) > 0 {
+				wait /= 6
+			}
+		}
+		_ = sleep(ctx, wait) // the loop looks at ctx itself
+	}
+}
+
+func (s *syncer) round(ctx context.Context) error {
+	listing, err := s.listLeases(ctx)
+	if err != nil {
+		return err
+	}
+	s.m.syncs.Inc()
+	if len(listing.Leases) == 0 {
+		return s.fill(ctx)
+	}
+	shards, err := s.listShards(ctx, nil)
+	if err != nil {
+		return err
+	}
+	missing, err := uncovered(shards, listing.Leases)
+	if err != nil {
+		return err
+	}
+	if err := s.cover(ctx, missing); err != nil {
+		return err
+	}
+	if err := s.addHashRanges(ctx, shards, listing.Leases); err != nil {
+		return err
+	}
+	if s.cfg.CleanupCompleted {
+		return s.cleanUp(ctx, shards, listing.Leases)
+	}
+	return nil
+}
+
+// fill makes the first leases of an application, at its initial position.
+func (s *syncer) fill(ctx context.Context) error {
+	filter := &types.ShardFilter{}
+	switch s.cfg.InitialPosition {
+	case lease.Latest:
+		filter.Type = types.ShardFilterTypeAtLatest
+	case lease.AtTimestamp:
+		filter.Type, filter.Timestamp = types.ShardFilterTypeAtTimestamp, aws.Time(s.cfg.InitialTimestamp)
+	default:
+		filter.Type = types.ShardFilterTypeAtTrimHorizon
+	}
+	// Taken before the list, so that with LATEST nothing falls between the two.
+	now := time.Now()
+	shards, err := s.listShards(ctx, filter)
+	if err != nil {
+		return err
+	}
+	shards = initial(shards, s.cfg.InitialPosition)
+	if !tiles(shards) {
+		return fmt.Errorf("first fill of the lease table: %d shards at %s: %w", len(shards), s.cfg.InitialPosition, errTiling)
+	}
+	for _, sh := range shards {
+		l := sh.newLease(s.cfg.InitialPosition)
+		if s.cfg.InitialPosition == lease.Latest {
+			l.StartedAt = now
+		}
+		if err := s.createLease(ctx, l); err != nil {
+			return err
+		}
+	}
+	s.log.Info().Int("shards", len(shards)).Str("at", s.cfg.InitialPosition).Msg("lease table filled")
+	kick(s.takeSoon)
+	return nil
+}
+
+// initial keeps the shards to begin with, also when the server ignored the filter: at LATEST those that are open, else those
+// whose parents are not there to be read before them.
+func initial(shards []shardInfo, position string) []shardInfo {
+	return slices.DeleteFunc(slices.Clone(shards), func(s shardInfo) bool {
+		if position == lease.Latest {
+			return !s.open
+		}
+		return slices.ContainsFunc(s.parents, func(p string) bool { return listed(shards, p) })
+	})
+}
+
+// createLease adds a row if there is none yet.
+func (w *Worker) createLease(ctx context.Context, l lease.Lease) error {
+	created, err := w.store.Create(ctx, l)
+	if err != nil {
+		return err
+	}
+	if created {
+		w.m.created.Inc()
+		w.log.Info().Str("shard", l.Key).Str("checkpoint", l.Checkpoint.String()).Strs("parents", l.Parents).Msg("lease created")
+	}
+	return nil
+}
+
+// cover makes leases for shards that were found uncovered several times in a row. They start at TRIM_HORIZON whatever the
+// initial position says: the application has been running, so what is in them was wanted.
+func (s *syncer) cover(ctx context.Context, missing []shardInfo) error {
+	ids := make([]string, len(missing))
+	for i, m := range missing {
+		ids[i] = m.id
+	}
+	if !slices.Equal(ids, s.holes) {
+		s.holes, s.seen = ids, 0
+	}
+	s.seen++
+	s.m.uncovered.Set(float64(len(missing)))
+	if len(missing) == 0 || s.seen < holeRounds {
+		return nil
+	}
+	for _, m := range missing { // in order of age, so that what a crash leaves undone is found again
+		s.log.Error().Str("shard", m.id).Msg("shard was covered by no lease, it is read from its beginning")
+		if err := s.createLease(ctx, m.newLease(lease.TrimHorizon)); err != nil {
+			return err
+		}
+		s.m.filled.Inc()
+	}
+	kick(s.takeSoon)
+	return nil
+}
+
+// uncovered returns the listed shards that need a lease so that every open shard is read, now or after its ancestors.
+//
+// An open shard without a lease is covered when an ancestor is still being read, since its lease is made at that one's end. Otherwise
+// the oldest unread ancestors are wanted. A shard is known to have been read to its end when its lease says so or when a child of it has a
+// lease, for those are made only then. So of a family whose leases were lost, only what can still be unread is read.
+func uncovered(shards []shardInfo, leases []lease.Lease) ([]shardInfo, error) {
+	byID := make(map[string]shardInfo, len(shards))
+	for _, s := range shards {
+		byID[s.id] = s
+	}
+	rows := byShard(leases)
+	read := map[string]bool{}
+	for _, l := range leases {
+		if l.Checkpoint.IsShardEnd() {
+			read[l.Shard()] = true
+		}
+		for _, p := range l.Parents {
+			if row, ok := rows[p]; !ok || row.Checkpoint.IsShardEnd() {
+				read[p] = true
+			}
+		}
+	}
+	wanted := map[string]bool{}
+	seen := map[string]bool{}
+	var walk func(id string)
+	walk = func(id string) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		if _, ok := rows[id]; ok {
+			return
+		}
+		ready := true
+		for _, p := range byID[id].parents {
+			if _, ok := byID[p]; ok && !read[p] {
+				ready = false
+				walk(p)
+			}
+		}
+		if ready {
+			wanted[id] = true
+		}
+	}
+	for _, s := range shards {
+		if !s.open {
+			continue
+		}
+		for _, p := range s.parents {
+			if byID[p].open {
+				return nil, fmt.Errorf("%s and its parent %s are both open: %w", s.id, p, errListing)
+			}
+		}
+		walk(s.id)
+	}
+	return slices.DeleteFunc(slices.Clone(shards), func(s shardInfo) bool { return !wanted[s.id] }), nil
+}
+
+func byShard(leases []lease.Lease) map[string]lease.Lease {
+	rows := make(map[string]lease.Lease, len(leases))
+	for _, l := range leases {
+		rows[l.Shard()] = l
+	}
+	return rows
+}
+
+// addHashRanges completes rows that were made by KCL 1.x.
+func (s *syncer) addHashRanges(ctx context.Context, shards []shardInfo, leases []lease.Lease) error {
+	rows := byShard(leases)
+	for _, sh := range shards {
+		if l, ok := rows[sh.id]; ok && l.HashRange == nil && sh.hash.Start != "" && sh.hash.End != "" {
+			if err := s.store.UpdateMeta(ctx, l.Key, lease.Meta{HashRange: &sh.hash}); err != nil && !errors.Is(err, lease.ErrNotFound) {
+				return err
+			}
+		}
+	}
+	return nil
+}
