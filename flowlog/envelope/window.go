@@ -192,10 +192,12 @@ func (r *Reader) open(payload []byte, src io.Reader) error {
 		r.input.Reset(src)
 		var err error
 		head, err = r.input.Peek(sniff)
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
 		src = r.input
+		if err != nil && !errors.Is(err, io.EOF) {
+			// The source broke within its first bytes, and bufio says so once only. They still count.
+			head = bytes.Clone(head)
+			src = &prefixed{head: head, rest: failed{err}}
+		}
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte(magicKPL)):
