@@ -1,0 +1,289 @@
+package enrich
+
+import (
+	"net/netip"
+
+	"dredge/flowlog"
+	"dredge/metadata"
+	"dredge/row"
+)
+
+// row fills out, the row of r.
+func (j *join) row(r *flowlog.Record, out *row.Row) {
+	j.layout(r)
+	f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
+	f.src, f.dst = ends(r)
+	timed := j.copy(&f, out)
+	f.by = j.recorderOf(r, f.w)
+	out.InterfaceID, out.ViaKind, out.ViaID = f.by.id, f.by.viaKind, f.by.viaID
+	out.Direction, out.DirectionBy = j.locate(&f)
+
+	if timed {
+		j.find(&f, &f.src, row.EndSrc)
+		j.find(&f, &f.dst, row.EndDst)
+	}
+	j.name(&f, &f.src, row.EndSrc, &out.Src)
+	j.name(&f, &f.dst, row.EndDst, &out.Dst)
+
+	j.client(&f, out)
+	j.observe(&f, out)
+	out.Path = j.path(&f, out)
+	j.counts.row(out)
+}
+
+// layout notes what r's layout lets it say. Batches mix layouts, but in runs.
+func (j *join) layout(r *flowlog.Record) {
+	if r.Format != j.format || j.format == nil {
+		j.format, j.traits = r.Format, traitsOf(r.Format)
+	}
+}
+
+// ends returns both ends as the record has them.
+func ends(r *flowlog.Record) (src, dst end) {
+	src = end{addr: r.PktSrcAddr, plain: r.SrcAddr, exact: r.PktSrcAddr.IsValid()}
+	if !src.exact {
+		src.addr = r.SrcAddr
+	}
+	dst = end{addr: r.PktDstAddr, plain: r.DstAddr, exact: r.PktDstAddr.IsValid()}
+	if !dst.exact {
+		dst.addr = r.DstAddr
+	}
+	return src, dst
+}
+
+// sides are the ends of a flow in the order in which they are looked at.
+var sides = [...]row.End{row.EndSrc, row.EndDst} //nolint:gochecknoglobals // read-only table
+
+// copy takes over what the row holds as the record has it. It says whether the record has a time, without which no end can
+// be looked up.
+func (j *join) copy(f *flow, out *row.Row) (timed bool) {
+	r := f.r
+	out.Origin, out.Index = r.Origin, r.Index
+	out.AccountID = r.AccountID
+	out.Bytes, out.Packets = r.Bytes, r.Packets
+	out.Protocol = r.Protocol
+	out.TCPFlags, out.HasTCPFlags = r.TCPFlags, r.Present.Has(flowlog.FieldTCPFlags)
+	out.TrafficPath = r.TrafficPath
+	switch r.Action {
+	case flowlog.Accept:
+		out.Action = row.Accept
+	case flowlog.Reject:
+		out.Action = row.Reject
+	default:
+	}
+	out.Missing = missing(&r.Present)
+	out.Src.Port, out.Dst.Port = r.SrcPort, r.DstPort
+
+	out.Src.Addr, out.Dst.Addr = f.src.addr, f.dst.addr
+	if f.src.plain != f.src.addr {
+		out.RecordSrc = f.src.plain
+	}
+	if f.dst.plain != f.dst.addr {
+		out.RecordDst = f.dst.plain
+	}
+
+	if j.traits.reject {
+		if text := r.Text(flowlog.FieldRejectReason); text != nil {
+			out.RejectReason = j.scratch.text.String(text)
+		}
+	}
+	if j.traits.tags && j.e.tags {
+		out.Tags = j.recordTags(r)
+	}
+
+	hasStart, hasEnd := r.Present.Has(flowlog.FieldStart), r.Present.Has(flowlog.FieldEnd)
+	switch {
+	case hasStart && hasEnd:
+	case hasStart:
+		f.w.End = f.w.Start
+	case hasEnd:
+		f.w.Start = f.w.End
+	default:
+		// The row needs a time all the same. When it arrived is the best that is known, and said to be no flow time.
+		out.Missing |= row.MissingTime
+		if int(r.Origin) < len(j.in.Origins) {
+			arrived := j.in.Origins[r.Origin].Arrived.UnixMilli()
+			f.w = metadata.Window{Start: arrived, End: arrived}
+		}
+	}
+	out.Start, out.End = f.w.Start, f.w.End
+	return out.Missing&row.MissingTime == 0
+}
+
+func missing(present *flowlog.FieldSet) row.Missing {
+	var m row.Missing
+	if !present.Has(flowlog.FieldBytes) {
+		m |= row.MissingBytes
+	}
+	if !present.Has(flowlog.FieldPackets) {
+		m |= row.MissingPackets
+	}
+	if !present.Has(flowlog.FieldSrcPort) {
+		m |= row.MissingSrcPort
+	}
+	if !present.Has(flowlog.FieldDstPort) {
+		m |= row.MissingDstPort
+	}
+	if !present.Has(flowlog.FieldProtocol) {
+		m |= row.MissingProtocol
+	}
+	return m
+}
+
+// find answers who e was. The interface that recorded proves its own end; any other end is found by its address, in the
+// scope that evidence leads to.
+func (j *join) find(f *flow, e *end, which row.End) {
+	if f.local == which && e.own {
+		e.scope = f.by.scope
+		if metadata.IsPublic(e.addr) {
+			// IPv6 and public IPv4 inside a VPC: whether the VPC or the world is its domain is for metadata to say.
+			if s, _ := j.view.ScopeCovers(f.by.scope, e.addr, f.w); s != metadata.NoScope {
+				e.scope = s
+			}
+		}
+		if f.by.known && j.byInterface(f, e) {
+			return
+		}
+		j.byAddress(f, e, metadata.RecordInterface)
+		return
+	}
+	var why metadata.Reason
+	e.scope, why = j.scope(f, e, which)
+	if j.traits.nextHop && f.local != row.EndUnknown && f.local != which && j.byNextHop(f, e) {
+		return
+	}
+	j.byAddress(f, e, why)
+}
+
+// byInterface answers from the interface that recorded, whose own address e has. False leaves the answer to the address.
+func (j *join) byInterface(f *flow, e *end) bool {
+	c := &f.by.facts
+	if !c.Shared {
+		e.ans = metadata.Answer{Grade: c.Grade, Reason: metadata.RecordInterface, Endpoint: c.Endpoint, Workload: c.Workload}
+		if j.e.naming.Has(c.Grade) {
+			return true
+		}
+		e.ans.Reason = c.Reason
+		if a := j.lookup(f, e); j.e.naming.Has(a.Grade) || a.Candidates[0] != 0 {
+			e.ans = a
+		}
+		return true
+	}
+	// Several workloads share the interface: only a pod's or task's own claim on it names one of them. Without pkt-*
+	// fields the record doesn't even say which of the interface's addresses was used.
+	node := metadata.Answer{Reason: metadata.SharedInterface, Endpoint: c.Endpoint, Workload: c.Workload}
+	if e.exact {
+		a := j.lookup(f, e)
+		switch {
+		case !j.e.naming.Has(a.Grade):
+			if a.Grade != metadata.Unknown {
+				e.ans = a
+				return true
+			}
+		case a.Endpoint == c.Endpoint:
+		default:
+			if eni := j.view.Endpoint(a.Endpoint).ENI; eni == "" || eni == f.by.id {
+				e.ans = a
+				return true
+			}
+			node.Reason = metadata.LayersDisagree
+		}
+	}
+	e.ans = node
+	return true
+}
+
+// scope finds the routing domain of an end that is not proven to be the interface's own.
+func (j *join) scope(f *flow, e *end, which row.End) (metadata.Scope, metadata.Reason) {
+	r := f.r
+	if j.traits.transit {
+		field := flowlog.FieldTransitGatewaySrcVPCID
+		if which == row.EndDst {
+			field = flowlog.FieldTransitGatewayDstVPCID
+		}
+		if vpc := r.Text(field); vpc != nil {
+			return j.view.Scope(j.scratch.text.String(vpc)), metadata.RecordScope
+		}
+		if metadata.IsPublic(e.addr) {
+			return metadata.Public, metadata.PublicAddress
+		}
+		return metadata.NoScope, metadata.ScopeUnknown // a VPN or Direct Connect attachment
+	}
+	s, why := j.view.ScopeCovers(f.by.scope, e.addr, f.w)
+	if s == f.by.scope && s != metadata.NoScope {
+		return s, why // an address inside the local CIDRs is answered by that VPC or not at all
+	}
+	if which == row.EndDst && r.Direction == flowlog.Egress {
+		switch r.TrafficPath {
+		case pathSameVPC:
+			if f.by.scope != metadata.NoScope {
+				return f.by.scope, metadata.RecordScope
+			}
+		case pathVirtualPrivateGateway:
+			if s != metadata.Public {
+				return metadata.NoScope, metadata.RecordScope // left for another site, so it is in no VPC of ours
+			}
+		}
+	}
+	if j.traits.nextHop && s != metadata.Public && f.local != row.EndUnknown && f.local != which {
+		if vpc := r.Text(flowlog.FieldNextHopVPCID); vpc != nil && !forwards(r.Text(flowlog.FieldNextHopInterfaceType)) {
+			if hop := j.view.Scope(j.scratch.text.String(vpc)); hop != metadata.NoScope {
+				return hop, metadata.RecordScope
+			}
+		}
+	}
+	return s, why
+}
+
+// byNextHop answers from the next hop's interface, when the remote packet address is that interface's own.
+func (j *join) byNextHop(f *flow, e *end) bool {
+	text := f.r.Text(flowlog.FieldNextHopInterfaceID)
+	if text == nil || forwards(f.r.Text(flowlog.FieldNextHopInterfaceType)) {
+		return false
+	}
+	eni := j.scratch.text.String(text)
+	if own, _ := j.view.InterfaceHas(eni, e.addr, f.w); !own {
+		return false
+	}
+	c, known := j.view.LookupInterface(eni, f.w)
+	if !known || c.Forwarder || c.Shared || !j.e.naming.Has(c.Grade) {
+		return false
+	}
+	if c.Scope != metadata.NoScope {
+		e.scope = c.Scope
+	}
+	e.ans = metadata.Answer{Grade: c.Grade, Reason: c.Reason, Endpoint: c.Endpoint, Workload: c.Workload}
+	return true
+}
+
+// byAddress answers from the address's owners in e.scope. how is what led to the scope, for the case that it is not known.
+func (j *join) byAddress(f *flow, e *end, how metadata.Reason) {
+	if e.scope == metadata.NoScope {
+		if how != metadata.ScopeOverlap {
+			how = metadata.ScopeUnknown
+		}
+		e.ans = metadata.Answer{Reason: how}
+		return
+	}
+	e.ans = j.lookup(f, e)
+	if e.scope == metadata.Public && e.ans.Grade == metadata.Unknown && e.ans.Reason == metadata.NeverSeen {
+		e.ans.Grade, e.ans.Reason = metadata.PublicEnd, metadata.PublicAddress
+	}
+}
+
+// ports is implemented by a View that knows claims of single ports (tasks on a host's own address).
+type ports interface {
+	LookupPort(s metadata.Scope, ip netip.Addr, proto uint8, port uint16, w metadata.Window) metadata.Answer
+}
+
+// lookup asks who e's address was.
+func (j *join) lookup(f *flow, e *end) metadata.Answer {
+	if j.ports != nil {
+		port := f.r.DstPort
+		if e == &f.src {
+			port = f.r.SrcPort
+		}
+		return j.ports.LookupPort(e.scope, e.addr, f.r.Protocol, port, f.w)
+	}
+	return j.view.Lookup(e.scope, e.addr, f.w)
+}

@@ -1,0 +1,197 @@
+package enrich
+
+import (
+	"strings"
+
+	"dredge/flowlog"
+	"dredge/metadata"
+	"dredge/row"
+)
+
+// traits is what a layout lets records say beyond the fields that the Decoder parses.
+type traits struct {
+	ecs, tags, nextHop, service, reject, resource, interfaceType, transit bool
+}
+
+func traitsOf(f *flowlog.Format) traits {
+	if f == nil {
+		f = flowlog.DefaultFormat()
+	}
+	return traits{
+		ecs: f.Has(flowlog.FieldECSServiceName) || f.Has(flowlog.FieldECSTaskDefinitionARN),
+		tags: f.Has(flowlog.FieldInstanceTag) || f.Has(flowlog.FieldInstanceTag2) || f.Has(flowlog.FieldInterfaceTag) ||
+			f.Has(flowlog.FieldInterfaceTag2) || f.Has(flowlog.FieldASGTag) || f.Has(flowlog.FieldASGTag2),
+		nextHop:       f.Has(flowlog.FieldNextHopInterfaceID) || f.Has(flowlog.FieldNextHopVPCID),
+		service:       f.Has(flowlog.FieldPktSrcAWSService) || f.Has(flowlog.FieldPktDstAWSService),
+		reject:        f.Has(flowlog.FieldRejectReason),
+		resource:      f.Has(flowlog.FieldResourceID),
+		interfaceType: f.Has(flowlog.FieldInterfaceType),
+		transit:       f.Has(flowlog.FieldTransitGatewayID) || f.Has(flowlog.FieldTransitGatewaySrcVPCID),
+	}
+}
+
+// Kinds of forwarders that the record itself names.
+const (
+	kindRegionalNAT = "regional_nat_gateway"
+	kindTransit     = "transit_gateway"
+)
+
+// forwards says whether interfaces of this type (interface-type, next-hop-interface-type) pass other people's packets on.
+func forwards(interfaceType []byte) bool {
+	switch string(interfaceType) {
+	case "nat_gateway", kindRegionalNAT, kindTransit, "gateway_load_balancer", "gateway_load_balancer_endpoint", "network_load_balancer":
+		return true
+	default:
+		return false
+	}
+}
+
+// recorder is the interface that recorded a flow.
+type recorder struct {
+	// id is the interface's id, "" when the record names none.
+	id string
+	// facts is what identity knows of it, when known.
+	facts metadata.Interface
+	known bool
+	scope metadata.Scope
+	// forwarder says that it passes other people's packets on; viaKind and viaID name it then.
+	forwarder      bool
+	viaKind, viaID string
+}
+
+// recorderOf finds out who recorded r. A regional NAT gateway has no interface: its resource-id stands for it. Of a layout
+// without interface-id the log stream's name tells, as each interface has a stream of its own.
+func (j *join) recorderOf(r *flowlog.Record, w metadata.Window) recorder {
+	c := recorder{id: r.InterfaceID}
+	if c.id == "" {
+		c.id = j.streamInterface(r)
+	}
+	switch {
+	case j.traits.transit:
+		c.forwarder, c.viaKind = true, kindTransit
+		c.viaID = j.scratch.text.String(r.Text(flowlog.FieldTransitGatewayID))
+		return c // tgw-*-eni are attachments: they say nothing of the ends
+	case c.id == "" && j.traits.resource:
+		if id := r.Text(flowlog.FieldResourceID); id != nil {
+			c.forwarder, c.viaKind, c.viaID = true, kindRegionalNAT, j.scratch.text.String(id)
+		}
+	case c.id != "":
+		if c.id != j.eni || w != j.eniWindow {
+			j.eni, j.eniWindow = c.id, w
+			j.eniFacts, j.eniKnown = j.view.LookupInterface(c.id, w)
+		}
+		c.facts, c.known = j.eniFacts, j.eniKnown
+		if c.known && c.facts.Forwarder {
+			c.forwarder, c.viaKind, c.viaID = true, c.facts.Kind, c.id
+			if name := j.view.Endpoint(c.facts.Endpoint).Name; name != "" {
+				c.viaID = name
+			}
+		}
+	}
+	if !c.forwarder && j.traits.interfaceType {
+		if t := r.Text(flowlog.FieldInterfaceType); forwards(t) {
+			c.forwarder, c.viaKind, c.viaID = true, j.scratch.text.String(t), c.id
+		}
+	}
+	c.scope = c.facts.Scope
+	if c.scope == metadata.NoScope && r.VPCID != "" {
+		c.scope = j.scopeOf(r.VPCID)
+	}
+	return c
+}
+
+// streamInterface returns the interface that the record's log stream belongs to, "" when its name tells none.
+func (j *join) streamInterface(r *flowlog.Record) string {
+	if int(r.Origin) >= len(j.in.Origins) {
+		return ""
+	}
+	if r.Origin != j.origin || j.originENI == "" {
+		j.origin, j.originENI = r.Origin, ""
+		name := j.in.Origins[r.Origin].LogStream
+		if rest, ok := strings.CutPrefix(name, "eni-"); ok {
+			end := strings.IndexByte(rest, '-')
+			if end < 0 {
+				end = len(rest)
+			}
+			j.originENI = name[:len("eni-")+end]
+		}
+	}
+	return j.originENI
+}
+
+func (j *join) scopeOf(vpc string) metadata.Scope {
+	if vpc != j.vpc {
+		j.vpc, j.vpcScope = vpc, j.view.Scope(vpc)
+	}
+	return j.vpcScope
+}
+
+// locate finds the direction, and with it the end on the interface's side.
+func (j *join) locate(f *flow) (row.Direction, row.DirectionBy) {
+	direction, by := j.direction(f)
+	switch {
+	case f.by.forwarder:
+		f.local = row.EndMiddle
+	case direction == row.Egress:
+		f.local = row.EndSrc
+		f.src.own = j.isOwn(f, &f.src, by)
+	case direction == row.Ingress:
+		f.local = row.EndDst
+		f.dst.own = j.isOwn(f, &f.dst, by)
+	default:
+	}
+	return direction, by
+}
+
+// direction returns the record's own word, else what the interface's own addresses tell.
+func (j *join) direction(f *flow) (row.Direction, row.DirectionBy) {
+	switch f.r.Direction {
+	case flowlog.Ingress:
+		return row.Ingress, row.DirectionByRecord
+	case flowlog.Egress:
+		return row.Egress, row.DirectionByRecord
+	default:
+	}
+	if f.by.id == "" {
+		return row.DirectionUnknown, row.DirectionByNone
+	}
+	src, dst := j.has(f, &f.src), j.has(f, &f.dst)
+	switch {
+	case src && !dst:
+		return row.Egress, row.DirectionByInterface
+	case dst && !src:
+		return row.Ingress, row.DirectionByInterface
+	default:
+		return row.DirectionUnknown, row.DirectionByNone
+	}
+}
+
+// has says whether the address that the record shows at e is the interface's own. On the interface's side the record shows
+// the primary address, whatever address the packet had.
+func (j *join) has(f *flow, e *end) bool {
+	shown := e.plain
+	if !shown.IsValid() {
+		shown = e.addr
+	}
+	own, _ := j.view.InterfaceHas(f.by.id, shown, f.w)
+	return own
+}
+
+// isOwn says whether the packet's address at the local end is proven to be the interface's own.
+func (j *join) isOwn(f *flow, e *end, by row.DirectionBy) bool {
+	switch {
+	case f.by.id == "" || f.by.forwarder:
+		return false
+	case e.plain == e.addr && by != row.DirectionByNone:
+		// The address that a record shows on the interface's own side is the interface's, by AWS's definition.
+		return true
+	case f.by.known && f.by.facts.SourceDestCheck:
+		// AWS drops packets whose address on this side is not the interface's.
+		return true
+	case f.by.known:
+		own, _ := j.view.InterfaceHas(f.by.id, e.addr, f.w)
+		return own
+	default:
+		return false
+	}
+}

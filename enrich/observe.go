@@ -1,0 +1,137 @@
+package enrich
+
+import (
+	"errors"
+	"net/netip"
+
+	"dredge/flowlog"
+	"dredge/metadata"
+	"dredge/row"
+)
+
+// Sighting is a heartbeat: a record showed that an interface held an address. It proves address → interface, never address →
+// workload.
+type Sighting struct {
+	// Scope is the VPC that the record names; NoScope leaves it to what is known of the interface.
+	Scope metadata.Scope
+	// ENI is the interface's id. It may be kept.
+	ENI string
+	IP  netip.Addr
+	// Start and End are the record's, in Unix milliseconds.
+	Start, End int64
+	// Primary says that IP is the interface's primary address, which it keeps as long as it lives.
+	Primary bool
+}
+
+// Heartbeats takes sightings. It does not block, and is called by many goroutines at once.
+type Heartbeats interface {
+	// InternScope returns the handle of a VPC, also of one that nothing was told of yet.
+	InternScope(vpc string) metadata.Scope
+	Observe(s Sighting)
+}
+
+// Sightings takes heartbeats from decoded records; it is the pipeline's Observer. Safe for concurrent use.
+type Sightings struct {
+	resolver metadata.Resolver
+	to       Heartbeats
+}
+
+// NewSightings returns Sightings that reports to to. The resolver answers for layouts without flow-direction.
+func NewSightings(r metadata.Resolver, to Heartbeats) (*Sightings, error) {
+	if r == nil || to == nil {
+		return nil, errors.New("taking heartbeats: resolver and heartbeats are both needed")
+	}
+	return &Sightings{resolver: r, to: to}, nil
+}
+
+// Observe reports what the records of in prove. Rejected traffic proves as much as accepted: the packet was at the interface.
+// A record proves nothing when its status is not OK, when it names no interface or no direction can be found, or when it comes
+// from a transit gateway, whose tgw-*-eni are attachments. The packet's own address (pkt-*) counts only where source/dest
+// check is known to be on: elsewhere it may be anybody's.
+func (s *Sightings) Observe(in *flowlog.Batch) {
+	var scratch scratch // nothing here needs interned text
+	j := join{view: s.resolver.View(), in: in, scratch: &scratch}
+	run := run{to: s.to}
+	for i := range in.Records {
+		r := &in.Records[i]
+		if !Flow(r) || r.Start <= 0 || r.End < r.Start {
+			continue
+		}
+		j.layout(r)
+		id := r.InterfaceID
+		if id == "" {
+			id = j.streamInterface(r)
+		}
+		if id == "" || j.traits.transit {
+			continue
+		}
+		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}, by: recorder{id: id, known: true}}
+		f.src, f.dst = ends(r)
+		direction, _ := j.direction(&f)
+		own := &f.src
+		switch direction {
+		case row.Egress:
+		case row.Ingress:
+			own = &f.dst
+		default:
+			continue
+		}
+		if r.VPCID != run.vpc {
+			run.vpc, run.scope = r.VPCID, metadata.NoScope
+			if r.VPCID != "" {
+				run.scope = s.to.InternScope(r.VPCID)
+			}
+		}
+		if own.plain.IsValid() {
+			run.see(Sighting{Scope: run.scope, ENI: id, IP: own.plain, Start: r.Start, End: r.End, Primary: own.plain.Is4()})
+		}
+		if own.exact && own.addr != own.plain && j.checked(id, f.w) {
+			run.see(Sighting{Scope: run.scope, ENI: id, IP: own.addr, Start: r.Start, End: r.End})
+		}
+	}
+	run.flush()
+}
+
+// checked says whether the interface's source/dest check is known to be on.
+func (j *join) checked(eni string, w metadata.Window) bool {
+	if eni != j.eni || w != j.eniWindow {
+		j.eni, j.eniWindow = eni, w
+		j.eniFacts, j.eniKnown = j.view.LookupInterface(eni, w)
+	}
+	return j.eniKnown && j.eniFacts.SourceDestCheck && !j.eniFacts.Forwarder
+}
+
+// run unites sightings of one interface and address that overlap or touch: the lines of one log stream come together.
+type run struct {
+	to    Heartbeats
+	vpc   string
+	scope metadata.Scope
+	open  [2]Sighting // primary, other
+}
+
+// touching is the greatest distance in milliseconds of two seconds that follow each other.
+const touching = 1000
+
+func (u *run) see(s Sighting) {
+	last := &u.open[0]
+	if !s.Primary {
+		last = &u.open[1]
+	}
+	if last.ENI == s.ENI && last.IP == s.IP && last.Scope == s.Scope && s.Start <= last.End+touching && s.End >= last.Start-touching {
+		last.Start, last.End = min(last.Start, s.Start), max(last.End, s.End)
+		return
+	}
+	if last.ENI != "" {
+		u.to.Observe(*last)
+	}
+	*last = s
+}
+
+func (u *run) flush() {
+	for i := range u.open {
+		if u.open[i].ENI != "" {
+			u.to.Observe(u.open[i])
+		}
+		u.open[i] = Sighting{}
+	}
+}
