@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,9 @@ func (c *Config) pingHint(err error) string {
 		return "; set sasl.username and sasl.password_file to a user that the brokers know"
 	case isCertificate(err):
 		return "; set tls.ca_file to the authority that signed the brokers' certificates"
+	case errors.Is(err, io.EOF):
+		return "; a broker that closes the connection at once expects other settings: set tls.enabled as its listener is, and" +
+			" sasl.username and sasl.password_file to a user that it knows"
 	case !c.TLS.Enabled && c.SASL.Mechanism == "":
 		return "; if the listener asks for TLS or SASL, set tls and sasl"
 	}
@@ -116,12 +120,15 @@ func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (
 // settings reads the topic's configuration. A user without DescribeConfigs produces all the same, so then nothing is known.
 func (c *Config) settings(ctx context.Context, admin *kadm.Client, topic string) (map[string]string, error) {
 	configs, err := admin.DescribeTopicConfigs(ctx, topic)
+	if _, ok := errors.AsType[*kadm.AuthError](err); ok {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)
 	}
 	r, err := configs.On(topic, nil)
 	switch {
-	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(r.Err, kerr.TopicAuthorizationFailed):
+	case errors.Is(r.Err, kerr.TopicAuthorizationFailed):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)

@@ -1,0 +1,190 @@
+package kafka
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"dredge/sink"
+	"dredge/sink/sinktest"
+	"dredge/stream"
+)
+
+// topicACLs are the rights that dredge's documentation asks for.
+func topicACLs(name string) []kfake.ACL {
+	var acls []kfake.ACL
+	for _, op := range []kmsg.ACLOperation{kmsg.ACLOperationWrite, kmsg.ACLOperationDescribe} {
+		acls = append(acls, kfake.ACL{
+			Resource: kmsg.ACLResourceTypeTopic, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: op, Allow: true,
+		})
+	}
+	return append(acls, kfake.ACL{
+		Resource: kmsg.ACLResourceTypeCluster, Name: "kafka-cluster", Pattern: kmsg.ACLResourcePatternTypeLiteral,
+		Operation: kmsg.ACLOperationIdempotentWrite, Allow: true,
+	})
+}
+
+func TestSASL(t *testing.T) {
+	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		t.Run(mechanism, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "password")
+				if err := os.WriteFile(file, []byte("pw\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				s := newStage(t, func(c *Config) {
+					c.SASL = SASLConfig{Mechanism: mechanism, Username: "dredge", PasswordFile: file}
+				}, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "admin"),
+					kfake.User(mechanism, "dredge", "pw", topicACLs(topic)...))
+				defer s.close()
+				writeOne(t, s.sink)
+			})
+		})
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, func(c *Config) {
+			c.SASL = SASLConfig{Mechanism: "PLAIN", Username: "dredge", Password: "wrong"}
+		}, kfake.EnableSASL(), kfake.User("PLAIN", "dredge", "pw"))
+		defer s.close()
+		err := s.sink.Check(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "sasl.username and sasl.password_file to a user") || strings.Contains(err.Error(), "wrong") {
+			t.Errorf("Check = %v, want advice about the password, without it", err)
+		}
+	})
+}
+
+// A missing ACL stops the Writer; once it is granted a new Writer works.
+func TestMissingACL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, func(c *Config) {
+			c.SASL = SASLConfig{Mechanism: "PLAIN", Username: "dredge", Password: "pw"}
+		}, kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "admin"),
+			kfake.User("PLAIN", "dredge", "pw", topicACLs("another")...))
+		defer s.close()
+		w, _, err := s.sink.Open(t.Context(), "shard-0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var done error
+		err = w.Write(t.Context(), sinktest.Batch("shard-0", "1", 0, 1, 200), "1", func(err error) { done = err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.Flush(t.Context())
+		if _, ok := errors.AsType[*stream.PermanentError](err); !ok || !strings.Contains(err.Error(), "grant the user Write") {
+			t.Errorf("Flush = %v, want a permanent error that says what to grant", err)
+		}
+		if !errors.Is(done, err) {
+			t.Errorf("done = %v, want %v", done, err)
+		}
+		if err := w.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(s.letters.all) != 0 {
+			t.Errorf("%d rows were dead-lettered for want of a right", len(s.letters.all))
+		}
+	})
+}
+
+// TLS needs real sockets, because certificates are made out to addresses and hosts.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, caFile := selfSigned(t, dir)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	open := func(tlsConfig TLSConfig) *Sink {
+		cfg := testConfig(cluster)
+		cfg.Partitions, cfg.TLS = 1, tlsConfig
+		s, err := New(cfg, Deps{Encoder: sinktest.Encoder{}, DeadLetter: sink.Discard{}, Registry: prometheus.NewRegistry(), Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	trusting := open(TLSConfig{Enabled: true, CAFile: caFile})
+	if err := trusting.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	writeOne(t, trusting)
+
+	err = open(TLSConfig{Enabled: true}).Check(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "set tls.ca_file") {
+		t.Errorf("Check of an unknown authority = %v, want advice about tls.ca_file", err)
+	}
+
+	cfg := testConfig(cluster)
+	cfg.TLS = TLSConfig{Enabled: true, CAFile: filepath.Join(dir, "none.pem")}
+	_, err = New(cfg, Deps{Registry: prometheus.NewRegistry(), Log: zerolog.Nop()})
+	if err == nil || !strings.Contains(err.Error(), "tls.ca_file: ") {
+		t.Errorf("New with a missing file = %v, want it to name tls.ca_file", err)
+	}
+}
+
+func selfSigned(t *testing.T, dir string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kafka"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}
+
+func writeOne(t *testing.T, s *Sink) {
+	t.Helper()
+	w, _, err := s.Open(t.Context(), "shard-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(t.Context(), sinktest.Batch("shard-0", "1", 0, 1, 200), "1", func(err error) {
+		if err != nil {
+			t.Errorf("done = %v", err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
