@@ -108,7 +108,10 @@ func (w *Worker) renew(h *held) error {
 	defer cancel()
 	next, err := w.store.Renew(ctx, l, r)
 	switch {
-	case errors.Is(err, lease.ErrLost):
+	case errors.Is(err, lease.ErrLost), errors.Is(err, lease.ErrDuplicateOwner):
+		if errors.Is(err, lease.ErrDuplicateOwner) {
+			w.stop(ErrDuplicateWorkerID)
+		}
 		h.gone = true
 		h.kill(errLeaseLost)
 		return errLeaseLost

@@ -23,6 +23,8 @@ const EntityType = "LEASE"
 var (
 	// ErrLost says that a conditional write failed because the row is no longer as the caller last knew it.
 	ErrLost = errors.New("lease lost: the row was changed by another worker")
+	// ErrDuplicateOwner says that a renewal was refused because someone else renews under the same worker id. The lease is lost.
+	ErrDuplicateOwner = errors.New("lease is renewed by another process with the same worker id")
 	// ErrNotFound says that the table has no such lease.
 	ErrNotFound = errors.New("lease not found")
 	// ErrShardEnded says that a checkpoint was refused because the row already stands at SHARD_END.
@@ -202,6 +204,8 @@ func afterRefusal(l, row Lease, r Renewal) (next Lease, done bool, err error) {
 	case row.Counter == want.Counter:
 		// The same, but that try carried another checkpoint: ours still has to be written.
 		return row, false, nil
+	case row.Counter > want.Counter:
+		return Lease{}, false, ErrDuplicateOwner
 	case row.Counter != l.Counter:
 		return Lease{}, false, ErrLost
 	case row.InHandOff() && !l.InHandOff():

@@ -98,6 +98,7 @@ func Run(t *testing.T, newStore func(t *testing.T) lease.Store) {
 		"TakeLostReply":       testTakeLostReply,
 		"Renew":               testRenew,
 		"RenewLostReply":      testRenewLostReply,
+		"DuplicateOwner":      testDuplicateOwner,
 		"Checkpoint":          testCheckpoint,
 		"ShardEndIsFinal":     testShardEndIsFinal,
 		"ZombieIsRefused":     testZombie,
@@ -226,6 +227,17 @@ func testRenewLostReply(s suite) {
 		s.Errorf("write with a later checkpoint = %d %s, want %d 200", more.Counter, more.Checkpoint, landed.Counter+1)
 	}
 	s.same(more)
+}
+
+func testDuplicateOwner(s suite) {
+	first := s.take(s.create(child()), me)
+	l := first
+	for range 3 { // more than lost replies of one writer can explain
+		l = s.renew(l, lease.Renewal{})
+	}
+	_, err := s.store.Renew(s.Context(), first, lease.Renewal{})
+	s.wantErr(err, lease.ErrDuplicateOwner)
+	s.same(l)
 }
 
 func testCheckpoint(s suite) {
