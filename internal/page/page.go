@@ -26,15 +26,13 @@ type Status struct {
 	// Problems say in words what is wrong now; none means that all is well.
 	Problems []string `json:"problems"`
 	Books    Books    `json:"books"`
-	// Ends counts the ends of delivered rows by grade.
+	// Ends counts the ends of the last minutes' rows by grade.
 	Ends   map[string]int64 `json:"ends"`
 	Shards []Shard          `json:"shards"`
 	Edges  []Edge           `json:"edges"`
 	// EdgeWindow is the time that Edges are sums over, in seconds.
 	EdgeWindow int      `json:"edge_window"`
 	Rejected   []Reject `json:"rejected"`
-	// HeldSeconds is how long the batch that waits longest for identity has waited.
-	HeldSeconds float64 `json:"held_seconds"`
 }
 
 // Books is the account of all lines (see docs/design.md, the books balance).
@@ -64,17 +62,16 @@ type Shard struct {
 	State      string `json:"state"`
 	LagMillis  int64  `json:"lag_ms"`
 	Checkpoint string `json:"checkpoint"`
-	// Records counts what this worker read of it.
-	Records int64 `json:"records"`
+	// InFlight counts reads of this worker whose rows are not yet durable.
+	InFlight int `json:"in_flight"`
 }
 
 // Edge is one pair of workloads that talked in the last minutes.
 type Edge struct {
-	Src     string `json:"src"`
-	Dst     string `json:"dst"`
-	Bytes   int64  `json:"bytes"`
-	Flows   int64  `json:"flows"`
-	Rejects int64  `json:"rejects"`
+	Src   string `json:"src"`
+	Dst   string `json:"dst"`
+	Bytes int64  `json:"bytes"`
+	Flows int64  `json:"flows"`
 }
 
 // Reject is one line that could not be decoded.

@@ -104,13 +104,13 @@ function drawEdges(s) {
     const from = element("td", "bar");
     from.style.setProperty("--share", (100 * e.bytes) / most + "%");
     from.append(element("span", "", e.src));
-    tr.append(from, element("td", "", e.dst), element("td", "num", bytes(e.bytes)), element("td", "num", count(e.flows)), element("td", "num", e.rejects ? count(e.rejects) : ""));
+    tr.append(from, element("td", "", e.dst), element("td", "num", bytes(e.bytes)), element("td", "num", count(e.flows)));
     return tr;
   }));
 }
 
 function drawShards(shards) {
-  rows("shards", shards.map((s) => row("", ["code", s.id], ["", s.state], ["code quiet", s.mine ? "this worker" : s.owner], ["num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.records) : ""], ["code quiet", s.checkpoint])));
+  rows("shards", shards.map((s) => row("", ["code", s.id], ["", s.state], ["code quiet", s.mine ? "this worker" : s.owner], ["num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.in_flight) : ""], ["code quiet", s.checkpoint])));
 }
 
 function drawRejects(list) {

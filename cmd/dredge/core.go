@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/enrich"
+	"dredge/metadata/store"
+	"dredge/pipeline"
+	"dredge/row"
+	"dredge/row/encode"
+	"dredge/sink"
+)
+
+// core is what run, replay and demo have in common: identity, the join, and the pipeline into a sink.
+type core struct {
+	identity *store.Store
+	pipeline *pipeline.Pipeline
+}
+
+// coreDeps is what differs between them.
+type coreDeps struct {
+	sink       sink.Sink
+	deadLetter sink.DeadLetter
+	identity   *store.Store
+	// gate holds rows back until identity is complete; a replay knows everything beforehand.
+	gate bool
+	log  zerolog.Logger
+	reg  prometheus.Registerer
+}
+
+func newCore(c config.Config, d coreDeps) (*core, error) {
+	join, err := enrich.New(enrich.Config{
+		NamingGrades: c.Identity.Store.Naming(),
+		ColumnSets:   c.Rows.ColumnSets,
+	}, enrich.Deps{Resolver: d.identity, Registerer: d.reg})
+	if err != nil {
+		return nil, fmt.Errorf("make join: %w", err)
+	}
+	sightings, err := enrich.NewSightings(d.identity, heartbeats{d.identity})
+	if err != nil {
+		return nil, err
+	}
+	deps := pipeline.Deps{
+		Sink: d.sink, Enricher: join, Observer: sightings, DeadLetter: d.deadLetter, Log: d.log, Registry: d.reg,
+	}
+	if d.gate {
+		gate, err := enrich.NewGate(join, d.identity)
+		if err != nil {
+			return nil, err
+		}
+		deps.Watermarks = gate
+	}
+	p, err := pipeline.New(c.Pipeline, deps)
+	if err != nil {
+		return nil, err
+	}
+	return &core{identity: d.identity, pipeline: p}, nil
+}
+
+// heartbeats hands what traffic proves to the store.
+type heartbeats struct{ *store.Store }
+
+// Observe implements enrich.Heartbeats.
+func (h heartbeats) Observe(s enrich.Sighting) {
+	h.Store.Observe(store.Sighting{Scope: s.Scope, ENI: s.ENI, IP: s.IP, Start: s.Start, End: s.End, Primary: s.Primary})
+}
+
+// newEncoder makes the JSON encoder of raw rows as c wants them.
+func newEncoder(c row.Config) (*encode.JSON, error) {
+	return encode.NewJSON(c.Columns(row.Raw))
+}
+
+// closers closes in reverse order what was opened.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c closers) close() error {
+	var errs []error
+	for i := len(c) - 1; i >= 0; i-- {
+		errs = append(errs, c[i]())
+	}
+	return errors.Join(errs...)
+}

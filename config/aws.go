@@ -1,0 +1,39 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+)
+
+// AWSConfig says how AWS is reached. Credentials come from the default chain (environment, shared files, container or
+// instance role) and are never written here.
+type AWSConfig struct {
+	// Region is the AWS region; empty takes AWS_REGION or the shared config file.
+	Region string `yaml:"region"`
+	// Profile is a profile of the shared config file; empty takes AWS_PROFILE.
+	Profile string `yaml:"profile"`
+	// KinesisEndpoint overrides the URL of Kinesis, for emulators and private endpoints.
+	KinesisEndpoint string `yaml:"kinesis_endpoint"`
+	// DynamoDBEndpoint overrides the URL of DynamoDB, for emulators and private endpoints.
+	DynamoDBEndpoint string `yaml:"dynamodb_endpoint"`
+}
+
+// Validate reports every fault of c.
+func (c AWSConfig) Validate() error {
+	return errors.Join(
+		checkURL("kinesis_endpoint", c.KinesisEndpoint),
+		checkURL("dynamodb_endpoint", c.DynamoDBEndpoint),
+	)
+}
+
+func checkURL(key, value string) error {
+	if value == "" {
+		return nil
+	}
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("%s: %q is no URL; write for example https://kinesis.eu-west-1.amazonaws.com", key, value)
+	}
+	return nil
+}
