@@ -39,11 +39,18 @@ type column struct {
 }
 
 // ParseFormat reads a layout written as "${a} ${b}" (as the EC2 API returns it), as bare names, with underscores, or as
-// the header line of an S3 file; names are separated by spaces or commas. A name that the catalogue does not have is
+// the header line of an S3 file; names are separated by spaces or commas. The words `default` and `transit-gateway` stand
+// for DefaultFormat and TransitGatewayFormat. A name that the catalogue does not have is
 // carried as text, so that a new AWS field needs no new release. An empty layout and a field named twice are errors.
 func ParseFormat(s string) (*Format, error) {
 	if len(s) > maxFormatText {
 		return nil, fmt.Errorf("parse log format: %d bytes are more than %d", len(s), maxFormatText)
+	}
+	switch strings.TrimSpace(s) {
+	case "default":
+		return defaultFormat, nil
+	case "transit-gateway":
+		return transitGatewayFormat, nil
 	}
 	names, err := splitFormat(s)
 	if err != nil {

@@ -54,6 +54,9 @@ func TestParseFormat(t *testing.T) {
 	f(" version,  ${ start },end\r\n", "version", "start", "end")
 	f("srcaddr brand_new other-new", "srcaddr", "brand_new", "other-new")
 
+	f("default", DefaultFormat().Names()...)
+	f(" transit-gateway ", TransitGatewayFormat().Names()...)
+
 	bad := func(s, words string) {
 		t.Helper()
 		if got, err := ParseFormat(s); err == nil || !strings.Contains(err.Error(), words) {

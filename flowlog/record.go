@@ -130,7 +130,7 @@ func (b *Batch) Reset() {
 	b.Partition = ""
 	clear(b.Origins)
 	b.Origins = b.Origins[:0]
-	clear(b.Records)
+	// Records are not cleared: Append overwrites them whole, and what they point at is interned or the batch's own.
 	b.Records = b.Records[:0]
 	b.bytes.reset()
 	b.spans = b.spans[:0]

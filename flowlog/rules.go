@@ -3,7 +3,6 @@ package flowlog
 import (
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Rules says which layout the lines of each source have. Nothing in a line tells, so a layout is chosen by where the line
@@ -69,14 +68,14 @@ func NewChooser(r Rules) (*Chooser, error) {
 	c := &Chooser{chosen: make(map[source]*Format), headers: make(map[string]*Format)}
 	var errs []error
 	if r.Default != "" {
-		f, err := namedFormat(r.Default)
+		f, err := ParseFormat(r.Default)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("default: %w", err))
 		}
 		c.fallback = f
 	}
 	for i, rule := range r.Rules {
-		f, err := namedFormat(rule.Format)
+		f, err := ParseFormat(rule.Format)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("rules[%d].format: %w", i, err))
 		}
@@ -89,16 +88,6 @@ func NewChooser(r Rules) (*Chooser, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-func namedFormat(s string) (*Format, error) {
-	switch strings.TrimSpace(s) {
-	case "default":
-		return DefaultFormat(), nil
-	case "transit-gateway":
-		return TransitGatewayFormat(), nil
-	}
-	return ParseFormat(s)
 }
 
 // Choose returns the layout of the lines of a log stream; all three are "" for lines outside an envelope. It is false when
