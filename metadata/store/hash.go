@@ -1,0 +1,90 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"dredge/metadata"
+)
+
+// Hash returns a digest of everything that is known, written with names in a fixed order: two stores that were told the same
+// have the same one, whatever the order of telling. It walks the whole store and is made for tests and for comparing stores; no
+// one may apply meanwhile.
+func (s *Store) Hash() string {
+	sum := sha256.Sum256([]byte(strings.Join(s.dump(), "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+// dump writes everything that is known as sorted lines.
+func (s *Store) dump() []string {
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	dumpTable(&s.v4, func(k key4, list []interval, st keyState) {
+		b := [4]byte{byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}
+		s.dumpAddress(add, metadata.Scope(k>>32), netip.AddrFrom4(b), 0, list, st)
+	})
+	dumpTable(&s.wide, func(k key16, list []interval, st keyState) {
+		s.dumpAddress(add, metadata.Scope(k.scope), netip.AddrFrom16(k.addr), k.port, list, st)
+	})
+	for h := uint32(1); h <= uint32(s.owners.names.len()); h++ {
+		f := s.owners.facts(h)
+		add("owner %+v scope %s", f.ep, s.ScopeName(f.scope))
+		for _, v := range f.wl {
+			add("owner %s workload %+v %+v", f.ep.Owner, v.stamp, *s.Workload(v.val))
+		}
+		if f.more != nil {
+			add("owner %s details %+v", f.ep.Owner, *f.more)
+		}
+	}
+	for sc := metadata.NoScope; sc == metadata.NoScope || s.ScopeName(sc) != ""; sc++ {
+		rec, name := s.scope(sc), s.ScopeName(sc)
+		add("scope %s watermark %d", name, rec.watermark.Load())
+		if t := rec.nets.Load(); t != nil {
+			for p, claims := range t.byPrefix {
+				for _, n := range claims {
+					add("network %s %s %s %v %v %+v", name, p, n.owner, n.begins, n.ends, n.info)
+					for _, r := range n.routes {
+						add("route %s %s %s %s %v", name, p, n.owner, s.ScopeName(r.to), r.begin)
+					}
+				}
+			}
+		}
+		if t := rec.coverage.Load(); t != nil {
+			for p, vs := range t.byPrefix {
+				add("coverage %s %s %+v", name, p, vs)
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func (s *Store) dumpAddress(add func(string, ...any), sc metadata.Scope, ip netip.Addr, port uint32, list []interval, st keyState) {
+	if len(st.ev) == 0 && !st.ports {
+		return
+	}
+	where := fmt.Sprintf("%s %s %d", s.ScopeName(sc), ip, port)
+	add("address %s ports %v since %d", where, st.ports, st.since)
+	for i, v := range list {
+		add("tenure %s #%d %s [%d-%d, %d+%d) %d", where, i, s.owners.names.name(v.owner), v.from, v.accFrom, v.to, v.accTo, v.flags)
+	}
+	for _, e := range st.ev {
+		add("evidence %s %s %d [%d, %d) acc %d flags %d", where, s.owners.names.name(e.owner), e.kind, e.from, e.to, e.acc, e.flags)
+	}
+}
+
+func dumpTable[K comparable](a *addresses[K], each func(k K, list []interval, st keyState)) {
+	for i := range a.shards {
+		t := a.shards[i].tab.Load()
+		for j := range t.slots {
+			if ref := t.slots[j].ref.Load(); ref != 0 {
+				first, n := ref&(1<<refBits-1), ref>>refBits&0xffff
+				each(t.slots[j].key, t.arena[first:first+n], t.state[j])
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// eniPrefix marks owners that are network interfaces.
+const eniPrefix = "eni:"
+
+// index gives texts small handles. Reading is wait-free and allocates nothing; handles start at 1 and are never given back.
+type index struct {
+	mu    sync.Mutex
+	seed  maphash.Seed
+	names paged[string]
+	// table is open addressing: the high half of a slot is the hash's, the low half the handle, 0 is free. It is replaced when
+	// it grows; slots are only ever filled.
+	table atomic.Pointer[[]atomic.Uint64]
+}
+
+func newIndex() *index {
+	x := &index{seed: maphash.MakeSeed()}
+	x.names.add()
+	slots := make([]atomic.Uint64, 64)
+	x.table.Store(&slots)
+	return x
+}
+
+// hash leaves eniPrefix out, so that an interface is found by its bare id without building a string.
+func (x *index) hash(s string) uint64 {
+	return maphash.String(x.seed, strings.TrimPrefix(s, eniPrefix))
+}
+
+// get returns the handle of prefix+s, 0 when it has none.
+func (x *index) get(prefix, s string) uint32 {
+	var h uint64
+	if prefix == "" {
+		h = x.hash(s)
+	} else {
+		h = maphash.String(x.seed, s)
+	}
+	slots := *x.table.Load()
+	mask := uint64(len(slots) - 1)
+	for i := h & mask; ; i = (i + 1) & mask {
+		v := slots[i].Load()
+		if v == 0 {
+			return 0
+		}
+		if v>>32 == h>>32 {
+			name := *x.names.at(uint32(v))
+			if len(name) == len(prefix)+len(s) && name[:len(prefix)] == prefix && name[len(prefix):] == s {
+				return uint32(v)
+			}
+		}
+	}
+}
+
+// intern returns the handle of s and whether it is new. prepare runs before a new handle can be found.
+func (x *index) intern(s string, prepare func(h uint32, name string)) uint32 {
+	if h := x.get("", s); h != 0 {
+		return h
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if h := x.get("", s); h != 0 {
+		return h
+	}
+	s = strings.Clone(s) // callers lend us parts of lines
+	h, name := x.names.add()
+	*name = s
+	if prepare != nil {
+		prepare(h, s)
+	}
+	slots := *x.table.Load()
+	if int(h)*2 > len(slots) {
+		grown := make([]atomic.Uint64, 2*len(slots))
+		for old := uint32(1); old < h; old++ {
+			place(grown, x.hash(*x.names.at(old)), old)
+		}
+		place(grown, x.hash(s), h)
+		x.table.Store(&grown)
+	} else {
+		place(slots, x.hash(s), h)
+	}
+	return h
+}
+
+func place(slots []atomic.Uint64, hash uint64, h uint32) {
+	mask := uint64(len(slots) - 1)
+	i := hash & mask
+	for slots[i].Load() != 0 {
+		i = (i + 1) & mask
+	}
+	slots[i].Store(hash>>32<<32 | uint64(h))
+}
+
+// name returns the text of a handle.
+func (x *index) name(h uint32) string {
+	if p := x.names.find(h); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// len returns the number of handles.
+func (x *index) len() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return int(x.names.n) - 1
+}

@@ -1,0 +1,385 @@
+package store
+
+import (
+	"net/netip"
+
+	"dredge/metadata"
+)
+
+// maxTime bounds flow times, so that widening never overflows: the year 10000.
+const maxTime = 253402300800000
+
+// span is a flow's window: [lo, hi) is where an owner must be unique, [start, end) where it must hold the address.
+type span struct{ lo, start, end, hi int64 }
+
+func (s *Store) span(w metadata.Window) span {
+	start := min(max(w.Start, 0), maxTime)
+	end := min(max(w.End, start), maxTime) + 1000
+	return span{start - s.guard - s.skew, start, end, end + s.skew}
+}
+
+// maxOwners is how many owners in one window are told apart; more than that are never one workload.
+const maxOwners = 8
+
+// party is one owner that may meet a window.
+type party struct {
+	owner uint32
+	// from and to span its tenures that may meet the window.
+	from, to int64
+	// inside says that one of them may meet the flow itself.
+	inside bool
+}
+
+// meeting is who of one layer may meet a window.
+type meeting struct {
+	parties [maxOwners]party
+	n       int
+	others  int // tenures of owners beyond maxOwners
+}
+
+func (m *meeting) add(v *interval, w span) {
+	inside := v.widened(w.start, w.end)
+	for i := range m.parties[:m.n] {
+		if p := &m.parties[i]; p.owner == v.owner {
+			p.from, p.to, p.inside = min(p.from, v.from), max(p.to, v.to), p.inside || inside
+			return
+		}
+	}
+	if m.n == maxOwners {
+		m.others++
+		return
+	}
+	m.parties[m.n] = party{v.owner, v.from, v.to, inside}
+	m.n++
+}
+
+// Lookup implements metadata.View.
+func (s *Store) Lookup(sc metadata.Scope, ip netip.Addr, w metadata.Window) metadata.Answer {
+	return s.LookupPort(sc, ip, 0, 0, w)
+}
+
+// LookupPort is Lookup for an end whose port is known: a claim of that port alone outranks the claims of the whole address.
+func (s *Store) LookupPort(sc metadata.Scope, ip netip.Addr, proto uint8, port uint16, w metadata.Window) metadata.Answer {
+	rec := s.scope(sc)
+	if sc == metadata.NoScope || rec == nil || !ip.IsValid() {
+		return metadata.Answer{Reason: metadata.ScopeUnknown}
+	}
+	ip = ip.Unmap()
+	win := s.span(w)
+	if win.start < s.floor.Load() {
+		return metadata.Answer{Reason: metadata.BeforeRetention}
+	}
+	// The watermark comes first: whatever was told before it was published is then visible in the tenures.
+	watermark := rec.watermark.Load()
+	key := keyScope(sc, ip)
+	list, ports := s.intervals(key, ip, 0)
+	if ports && port != 0 {
+		if narrow, _ := s.intervals(key, ip, portKey(int(proto), int(port))); len(narrow) > 0 {
+			if a := s.answer(narrow, false, win, watermark); a.Reason != metadata.BeforeFirstOwner && a.Reason != metadata.Released {
+				return a
+			}
+		}
+	}
+	if len(list) == 0 {
+		return s.unowned(rec, sc, ip, win, ports)
+	}
+	return s.answer(list, ports, win, watermark)
+}
+
+// unowned answers for an address that nobody ever held.
+func (s *Store) unowned(rec *scope, sc metadata.Scope, ip netip.Addr, w span, ports bool) metadata.Answer {
+	if ports {
+		return metadata.Answer{Reason: metadata.SharedInterface}
+	}
+	if n := rec.declared(ip, w.start, true); n != nil {
+		owner := s.owners.names.get("", n.owner)
+		a := metadata.Answer{Reason: metadata.SharedInterface, Endpoint: metadata.EndpointID(owner)}
+		a.Workload, _ = s.workloadIn(party{owner: owner, from: w.lo, to: w.hi}, w)
+		return a
+	}
+	if rec.declared(ip, w.start, false) != nil || s.scopes.at(0).declared(ip, w.start, false) != nil {
+		return metadata.Answer{Grade: metadata.Prefix, Reason: metadata.CIDR}
+	}
+	if sc == metadata.Public {
+		return metadata.Answer{Grade: metadata.PublicEnd, Reason: metadata.PublicAddress}
+	}
+	return metadata.Answer{Reason: metadata.NeverSeen}
+}
+
+// answer judges the tenures of one address.
+func (s *Store) answer(list []interval, ports bool, w span, watermark int64) metadata.Answer {
+	var below, above meeting
+	var past *interval
+	claims := false
+	for i := range list {
+		v := &list[i]
+		if v.owner == 0 { // the time before which this address has forgotten
+			if w.lo < v.to {
+				return metadata.Answer{Reason: metadata.BeforeRetention}
+			}
+			continue
+		}
+		m := &below
+		if v.flags&claim != 0 {
+			m, claims = &above, true
+		}
+		switch {
+		case v.widened(w.lo, w.hi):
+			m.add(v, w)
+		case v.from < w.start && (past == nil || v.to >= past.to):
+			past = v
+		}
+	}
+	m, layer := &below, uint32(0)
+	if above.n > 0 {
+		m, layer = &above, claim
+	}
+	if m.n == 0 {
+		if past == nil {
+			return metadata.Answer{Reason: metadata.BeforeFirstOwner}
+		}
+		return s.stale(past.owner, past.to-1)
+	}
+	j := judge{store: s, list: list, layer: layer, w: w, watermark: watermark, shared: layer == 0 && (claims || ports)}
+	if m.n == 1 && m.others == 0 {
+		return j.one(m)
+	}
+	return j.several(m)
+}
+
+// stale answers that the last owner had gone; last is the last instant it held the address.
+func (s *Store) stale(owner uint32, last int64) metadata.Answer {
+	a := metadata.Answer{Grade: metadata.Stale, Reason: metadata.Released, Endpoint: metadata.EndpointID(owner)}
+	a.Workload = s.workloadAt(owner, last)
+	a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+	return a
+}
+
+// judge holds what one answer is made from.
+type judge struct {
+	store     *Store
+	list      []interval
+	layer     uint32
+	w         span
+	watermark int64
+	// shared: pods, tasks or ports are known on this address, so the interface below names nothing.
+	shared bool
+}
+
+// one answers when a single owner may meet the window.
+func (j *judge) one(m *meeting) metadata.Answer {
+	p, s, w := m.parties[0], j.store, j.w
+	a := metadata.Answer{Endpoint: metadata.EndpointID(p.owner)}
+	id, state := s.workloadIn(p, w)
+	a.Workload = id
+	if !j.holds(p.owner, 0) {
+		a.Grade, a.Reason = j.edge(p.owner)
+		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		return a
+	}
+	if j.sharedBy(p.owner) {
+		a.Reason = metadata.SharedInterface
+		return a
+	}
+	if r := j.contradiction(p); r != metadata.NoReason {
+		a.Grade, a.Reason = metadata.Ambiguous, r
+		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		return a
+	}
+	switch state {
+	case workloadInside, workloadNear:
+		a.Grade, a.Reason = metadata.Ambiguous, metadata.WorkloadChanged
+		if state == workloadNear {
+			a.Grade = metadata.Border
+		}
+		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		return a
+	default:
+	}
+	a.Grade, a.Reason = j.told(metadata.Interval)
+	if j.layer == 0 && j.holds(p.owner, beat) {
+		a.Grade, a.Reason = metadata.Confirmed, metadata.Heartbeat
+	}
+	if a.Grade.Names() && a.Workload == 0 {
+		a.Reason = metadata.NoWorkload
+	}
+	return a
+}
+
+// told grades a tenure by how far the sources have told.
+func (j *judge) told(r metadata.Reason) (metadata.Grade, metadata.Reason) {
+	switch {
+	case j.watermark == 0:
+		return metadata.Provisional, metadata.NoWatermark
+	case j.watermark < j.w.hi:
+		return metadata.Provisional, metadata.WatermarkBehind
+	default:
+		return metadata.Covered, r
+	}
+}
+
+// several answers when more than one owner may meet the window.
+func (j *judge) several(m *meeting) metadata.Answer {
+	var a metadata.Answer
+	inside := 0
+	one := m.others == 0 && j.holds(0, 0)
+	for i, p := range m.parties[:m.n] {
+		id, state := j.store.workloadIn(p, j.w)
+		if i < len(a.Candidates) {
+			a.Candidates[i], a.CandidateWorkloads[i] = metadata.EndpointID(p.owner), id
+		} else {
+			a.Others++
+		}
+		if p.inside {
+			inside++
+		}
+		if i == 0 {
+			a.Workload = id
+		}
+		one = one && id != 0 && id == a.Workload && state == workloadSame && !j.sharedBy(p.owner) && j.contradiction(p) == metadata.NoReason
+	}
+	a.Others = uint8(min(int(a.Others)+m.others, 255))
+	if one {
+		a.Grade, a.Reason = j.told(metadata.OneWorkload)
+		return a
+	}
+	a.Workload = 0
+	a.Grade, a.Reason = metadata.Border, metadata.NearHandover
+	if inside > 1 {
+		a.Grade, a.Reason = metadata.Ambiguous, metadata.SecondOwner
+	}
+	return a
+}
+
+// holds says whether the tenures of owner (0: of anyone) in the judged layer hold the whole flow; only those with flag count.
+func (j *judge) holds(owner, flag uint32) bool {
+	at := j.w.start
+	for i := range j.list { // sorted by from
+		v := &j.list[i]
+		if v.owner != 0 && v.flags&claim == j.layer && (owner == 0 || v.owner == owner) && v.flags&flag == flag && v.from <= at && v.to > at {
+			if at = v.to; at >= j.w.end {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// edge says how the only owner that may meet the window fails to hold the flow.
+func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
+	w := j.w
+	before, after, first, last := false, false, false, false
+	inside := false // may hold a part of the flow
+	for i := range j.list {
+		v := &j.list[i]
+		if v.owner != owner || v.flags&claim != j.layer {
+			continue
+		}
+		before = before || v.to <= w.start
+		after = after || v.from >= w.end
+		first = first || v.from <= w.start && v.to > w.start
+		last = last || v.from < w.end && v.to >= w.end
+		inside = inside || v.widened(w.start, w.end)
+	}
+	switch {
+	case first && last:
+		return metadata.Border, metadata.OwnerGap
+	case first:
+		return metadata.Border, metadata.EndsAfterOwner
+	case last:
+		return metadata.Border, metadata.StartsBeforeOwner
+	case before && after && inside:
+		return metadata.Border, metadata.OwnerGap
+	case before && inside:
+		return metadata.Border, metadata.EndsAfterOwner
+	case before:
+		return metadata.Stale, metadata.Released
+	case inside:
+		return metadata.Border, metadata.StartsBeforeOwner
+	default:
+		return metadata.Unknown, metadata.BeforeFirstOwner
+	}
+}
+
+// sharedBy says whether owner carries several workloads, so that its own name says nothing about them.
+func (j *judge) sharedBy(owner uint32) bool {
+	return j.shared || j.layer == 0 && j.store.owners.facts(owner).shared(j.w.start)
+}
+
+// contradiction checks a pod or task against the interfaces that held its address: its claim ends when the address goes to
+// another interface, even if nobody told.
+func (j *judge) contradiction(p party) metadata.Reason {
+	if j.layer != claim {
+		return metadata.NoReason
+	}
+	node := j.store.owners.facts(p.owner).node
+	before := uint32(0)
+	for i := range j.list {
+		v := &j.list[i]
+		if v.flags&claim != 0 || v.owner == 0 {
+			continue
+		}
+		other := node == 0 || v.owner != node
+		if before != 0 && v.owner != before && other && v.from-int64(v.accFrom) > p.from+j.store.skew && v.from < j.w.end {
+			return metadata.AddressMoved
+		}
+		if node != 0 && other && v.from < j.w.end && v.to > j.w.start {
+			return metadata.LayersDisagree
+		}
+		before = v.owner
+	}
+	return metadata.NoReason
+}
+
+// workloadState is how an owner's workload went during its part of a window.
+type workloadState uint8
+
+const (
+	// workloadSame: one workload, or none known.
+	workloadSame workloadState = iota
+	// workloadNear: another one in the window, outside the flow.
+	workloadNear
+	// workloadInside: another one in the flow.
+	workloadInside
+)
+
+// workloadIn returns the workload of p at the flow's start, or at the nearest time at which p held the address, and whether
+// there was another one in the part of the window that p holds.
+func (s *Store) workloadIn(p party, w span) (metadata.WorkloadID, workloadState) {
+	vs := s.owners.facts(p.owner).wl
+	from, to := max(w.lo, p.from), min(w.hi, p.to)
+	if from >= to { // only its uncertainty meets the window
+		if from = p.from; p.to <= w.lo {
+			from = p.to - 1
+		}
+		to = from + 1
+	}
+	now := at(vs, min(max(w.start, from), to-1))
+	if now < 0 {
+		return 0, workloadSame
+	}
+	state := workloadSame
+	for i := range vs {
+		until := int64(forever)
+		if i+1 < len(vs) {
+			until = vs[i+1].from
+		}
+		if vs[i].val == vs[now].val || vs[i].from >= to || until <= from {
+			continue
+		}
+		if vs[i].from < w.end && until > w.start {
+			return vs[now].val, workloadInside
+		}
+		state = workloadNear
+	}
+	return vs[now].val, state
+}
+
+// workloadAt returns the workload of owner at t.
+func (s *Store) workloadAt(owner uint32, t int64) metadata.WorkloadID {
+	vs := s.owners.facts(owner).wl
+	if i := at(vs, t); i >= 0 {
+		return vs[i].val
+	}
+	return 0
+}

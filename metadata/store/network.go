@@ -1,0 +1,244 @@
+package store
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"dredge/metadata"
+	"dredge/metadata/event"
+)
+
+// scope is one routing domain.
+type scope struct {
+	mu sync.Mutex // for writers
+	// nets and coverage are replaced as a whole on every change.
+	nets     atomic.Pointer[prefixes[[]*network]]
+	coverage atomic.Pointer[prefixes[[]version[logged]]]
+	// watermark is the time up to which every source of the scope has told everything, 0 when none ever said.
+	watermark atomic.Int64
+}
+
+// prefixes finds values by longest prefix. Immutable: readers walk the lengths that occur, from long to short.
+type prefixes[V any] struct {
+	lens4, lens6 []int
+	byPrefix     map[netip.Prefix]V
+}
+
+// with returns a copy in which p has the value v.
+func (t *prefixes[V]) with(p netip.Prefix, v V) *prefixes[V] {
+	out := &prefixes[V]{byPrefix: map[netip.Prefix]V{}}
+	if t != nil {
+		*out = prefixes[V]{lens4: t.lens4, lens6: t.lens6, byPrefix: maps.Clone(t.byPrefix)}
+	}
+	out.byPrefix[p] = v
+	lens := &out.lens4
+	if p.Addr().Is6() {
+		lens = &out.lens6
+	}
+	if !slices.Contains(*lens, p.Bits()) {
+		*lens = append(slices.Clone(*lens), p.Bits())
+		slices.SortFunc(*lens, func(a, b int) int { return cmp.Compare(b, a) })
+	}
+	return out
+}
+
+func (t *prefixes[V]) lens(ip netip.Addr) []int {
+	switch {
+	case t == nil:
+		return nil
+	case ip.Is4():
+		return t.lens4
+	default:
+		return t.lens6
+	}
+}
+
+func (t *prefixes[V]) get(ip netip.Addr, bits int) V {
+	p, _ := ip.Prefix(bits)
+	return t.byPrefix[p]
+}
+
+// network is what one owner claims of one prefix. Immutable.
+type network struct {
+	prefix netip.Prefix
+	owner  string
+	begins []mark // of the claim itself
+	ends   []mark // of everything here
+	routes []route
+	info   []version[metadata.Endpoint]
+}
+
+// mark is an instant and its uncertainty.
+type mark struct{ at, acc int64 }
+
+// route leads packets for the prefix into another scope.
+type route struct {
+	to    metadata.Scope
+	begin mark
+}
+
+func compareMarks(a, b mark) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.acc, b.acc)) }
+
+// holds says whether something that began at b holds at t, given the ends.
+func (n *network) holds(b mark, t int64) bool {
+	if b.at-b.acc > t {
+		return false
+	}
+	for _, e := range n.ends {
+		if e.at > b.at { // ends are sorted: this one is its own
+			return t < e.at+e.acc
+		}
+	}
+	return true
+}
+
+// claimed says whether the prefix was declared at t.
+func (n *network) claimed(t int64) bool {
+	for _, b := range n.begins {
+		if n.holds(b, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// delegated says whether the claim is an interface's (EKS prefix delegation).
+func (n *network) delegated() bool { return strings.HasPrefix(n.owner, eniPrefix) }
+
+func insertMark(ms []mark, m mark) []mark {
+	i, found := slices.BinarySearchFunc(ms, m, compareMarks)
+	if found {
+		return ms
+	}
+	return slices.Insert(slices.Clone(ms), i, m)
+}
+
+// tellNetwork takes in an assign, release or topology of a prefix in sc. to is the scope that a topology leads to.
+func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	t := sc.nets.Load()
+	var claims []*network
+	if t != nil {
+		claims = t.byPrefix[p]
+	}
+	n := &network{prefix: p, owner: e.Owner}
+	i, found := slices.BinarySearchFunc(claims, e.Owner, func(n *network, owner string) int { return cmp.Compare(n.owner, owner) })
+	if found {
+		*n = *claims[i]
+	}
+	switch e.Op {
+	case event.Release:
+		n.ends = insertMark(n.ends, mark{e.End(), e.Acc})
+	case event.Topology:
+		r := route{to, mark{e.Start(), e.Acc}}
+		if !slices.Contains(n.routes, r) {
+			n.routes = append(slices.Clone(n.routes), r)
+			slices.SortFunc(n.routes, func(a, b route) int { return cmp.Or(compareMarks(a.begin, b.begin), cmp.Compare(a.to, b.to)) })
+		}
+	default:
+		n.begins = insertMark(n.begins, mark{e.Start(), e.Acc})
+		if e.EP != nil {
+			n.info, _ = merge(n.info, version[metadata.Endpoint]{
+				stamp{e.Start(), e.Rver, e.Obs, e.Src}, metadata.Endpoint{Kind: e.EP.Kind, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ},
+			}, compareEndpoints)
+		}
+	}
+	if e.To != 0 && e.Op != event.Release {
+		n.ends = insertMark(n.ends, mark{e.To, e.Acc})
+	}
+	claims = slices.Clone(claims)
+	if found {
+		claims[i] = n
+	} else {
+		claims = slices.Insert(claims, i, n)
+	}
+	sc.nets.Store(t.with(p, claims))
+}
+
+// declared returns the most specific network that covers ip at t, leaving interfaces' own prefixes out unless delegated.
+func (sc *scope) declared(ip netip.Addr, t int64, delegated bool) *network {
+	nets := sc.nets.Load()
+	for _, bits := range nets.lens(ip) {
+		for _, n := range nets.get(ip, bits) {
+			if n.delegated() == delegated && n.claimed(t) {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// routed returns where the most specific routes for ip lead at t; ok is false when they disagree or there is none.
+func (sc *scope) routed(ip netip.Addr, t int64) (to metadata.Scope, disagree bool) {
+	nets := sc.nets.Load()
+	for _, bits := range nets.lens(ip) {
+		for _, n := range nets.get(ip, bits) {
+			for _, r := range n.routes {
+				if !n.holds(r.begin, t) {
+					continue
+				}
+				if to != metadata.NoScope && to != r.to {
+					return metadata.NoScope, true
+				}
+				to = r.to
+			}
+		}
+		if to != metadata.NoScope {
+			return to, false
+		}
+	}
+	return metadata.NoScope, false
+}
+
+// logged is whether flows of a prefix come into this application, and of which action.
+type logged struct {
+	to             int64
+	accept, reject bool
+}
+
+func compareLogged(a, b logged) int {
+	bit := func(b bool) int {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(bit(a.accept), bit(b.accept)), cmp.Compare(bit(a.reject), bit(b.reject)))
+}
+
+func (sc *scope) tellCoverage(e *event.Event, p netip.Prefix) {
+	on := e.Logged == nil || *e.Logged
+	val := logged{to: forever, accept: on && e.Actions != "REJECT", reject: on && e.Actions != "ACCEPT"}
+	if e.To != 0 {
+		val.to = e.To
+	}
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	t := sc.coverage.Load()
+	var vs []version[logged]
+	if t != nil {
+		vs = t.byPrefix[p]
+	}
+	vs, changed := merge(vs, version[logged]{stamp{e.Start(), e.Rver, e.Obs, e.Src}, val}, compareLogged)
+	if changed {
+		sc.coverage.Store(t.with(p, vs))
+	}
+}
+
+// covered answers from the most specific prefix that says something about t.
+func (sc *scope) covered(ip netip.Addr, t int64) (said logged, ok bool) {
+	c := sc.coverage.Load()
+	for _, bits := range c.lens(ip) {
+		vs := c.get(ip, bits)
+		if i := at(vs, t); i >= 0 && vs[i].val.to > t {
+			return vs[i].val, true
+		}
+	}
+	return logged{}, false
+}

@@ -1,0 +1,287 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"dredge/metadata"
+	"dredge/metadata/event"
+)
+
+// owner is one endpoint: an interface, pod or task.
+type owner struct {
+	// facts is replaced as a whole whenever something is told of the owner.
+	facts atomic.Pointer[facts]
+}
+
+// facts is what is known of an owner apart from its addresses. Immutable.
+type facts struct {
+	ep metadata.Endpoint
+	wl []version[metadata.WorkloadID]
+	// scope is the routing domain of an interface.
+	scope metadata.Scope
+	// node is the interface that ep.ENI names, for an owner that is none.
+	node uint32
+	more *details
+}
+
+// details is the part of facts that few owners have.
+type details struct {
+	// eps is what each source told last, in order of stamp.
+	eps    []version[metadata.Endpoint]
+	traits []version[traits]
+	listen []version[[]uint32]
+}
+
+// traits are yes/no facts of an interface; 0 is untold, 1 no, 2 yes.
+type traits struct{ sdc, shared, forwarder uint8 }
+
+// isForwarder says whether interfaces of this kind pass other people's packets on.
+func isForwarder(kind string) bool {
+	switch kind {
+	case "nat_gateway", "natGateway", "transit_gateway", "gateway_load_balancer", "gateway_load_balancer_endpoint", "network_firewall",
+		"vpn", "appliance":
+		return true
+	}
+	return false
+}
+
+// isShared says whether interfaces of this kind carry several workloads.
+func isShared(kind string) bool {
+	switch kind {
+	case "lambda", "node", "eks_node", "ecs_instance", "trunk":
+		return true
+	}
+	return false
+}
+
+// owners holds all endpoints and workloads.
+type owners struct {
+	names *index
+	list  paged[owner]
+	locks [64]sync.Mutex // by handle, for writers
+
+	workloadMu sync.Mutex
+	workloadID map[metadata.Workload]uint32
+	workloads  paged[metadata.Workload]
+}
+
+func newOwners() *owners {
+	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}}
+	_, none := o.list.add()
+	none.facts.Store(&facts{})
+	o.workloads.add()
+	return o
+}
+
+// intern returns the handle of an owner.
+func (o *owners) intern(name string) uint32 {
+	return o.names.intern(name, func(h uint32, name string) {
+		_, ow := o.list.add()
+		f := &facts{ep: metadata.Endpoint{Owner: name}}
+		if eni, ok := strings.CutPrefix(name, eniPrefix); ok {
+			f.ep.ENI = eni
+		}
+		ow.facts.Store(f)
+	})
+}
+
+func (o *owners) facts(h uint32) *facts { return o.list.at(h).facts.Load() }
+
+// workload returns the handle of a workload; equal ones share it.
+func (o *owners) workload(w metadata.Workload) metadata.WorkloadID {
+	o.workloadMu.Lock()
+	defer o.workloadMu.Unlock()
+	h, ok := o.workloadID[w]
+	if !ok {
+		var p *metadata.Workload
+		h, p = o.workloads.add()
+		*p = w
+		o.workloadID[w] = h
+	}
+	return metadata.WorkloadID(h)
+}
+
+func (o *owners) compareWorkloads(a, b metadata.WorkloadID) int {
+	if a == b {
+		return 0
+	}
+	x, y := o.workloads.at(uint32(a)), o.workloads.at(uint32(b))
+	return cmp.Or(strings.Compare(x.App, y.App), strings.Compare(x.AppSource, y.AppSource), strings.Compare(x.Cluster, y.Cluster),
+		strings.Compare(x.Account, y.Account), strings.Compare(x.VPC, y.VPC), strings.Compare(x.Region, y.Region), strings.Compare(x.Team, y.Team))
+}
+
+// describe takes in what e tells of its owner beside addresses.
+func (o *owners) describe(h uint32, e *event.Event, scope metadata.Scope, scopeName func(metadata.Scope) string) {
+	if e.EP == nil && e.WL == nil && e.Listen == nil && e.SDC == nil && e.Shared == nil && e.Forwarder == nil && scope == metadata.NoScope {
+		return
+	}
+	mu := &o.locks[h%uint32(len(o.locks))]
+	mu.Lock()
+	defer mu.Unlock()
+	ow := o.list.at(h)
+	old := ow.facts.Load()
+	f := *old
+	changed := false
+	st := stamp{from: e.Start(), rver: e.Rver, obs: e.Obs, src: e.Src}
+
+	if scope != metadata.NoScope && scope != f.scope && (f.scope == metadata.NoScope || scopeName(scope) < scopeName(f.scope)) {
+		f.scope, changed = scope, true
+	}
+	if e.WL != nil {
+		id := o.workload(metadata.Workload{
+			App: e.WL.App, AppSource: e.WL.AppSource, Cluster: e.WL.Cluster, Account: e.WL.Account, VPC: e.WL.VPC, Region: e.WL.Region,
+			Team: e.WL.Team,
+		})
+		var c bool
+		f.wl, c = merge(f.wl, version[metadata.WorkloadID]{st, id}, o.compareWorkloads)
+		changed = changed || c
+	}
+	if o.detail(&f, e, st) {
+		changed = true
+	}
+	if changed {
+		ow.facts.Store(&f)
+	}
+}
+
+// detail updates f.more, on a copy, and what follows from it.
+func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
+	if e.EP == nil && e.Listen == nil && e.SDC == nil && e.Shared == nil && e.Forwarder == nil {
+		return false
+	}
+	var m details
+	if f.more != nil {
+		m = *f.more
+	}
+	changed := false
+	if e.EP != nil && m.tellEndpoint(version[metadata.Endpoint]{st, metadata.Endpoint{
+		Kind: e.EP.Kind, ENI: e.EP.ENI, Instance: e.EP.Instance, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ,
+	}}) {
+		changed = true
+		f.ep = m.endpoint(f.ep.Owner)
+		f.node = 0
+		if !strings.HasPrefix(f.ep.Owner, eniPrefix) && f.ep.ENI != "" {
+			f.node = o.intern(eniPrefix + f.ep.ENI)
+		}
+	}
+	if e.SDC != nil || e.Shared != nil || e.Forwarder != nil {
+		var c bool
+		m.traits, c = merge(m.traits, version[traits]{st, traits{tell(e.SDC), tell(e.Shared), tell(e.Forwarder)}}, compareTraits)
+		changed = changed || c
+	}
+	if e.Listen != nil {
+		ports := make([]uint32, 0, len(e.Listen))
+		for _, l := range e.Listen {
+			ports = append(ports, portKey(l.Proto, l.Port))
+		}
+		slices.Sort(ports)
+		var c bool
+		m.listen, c = merge(m.listen, version[[]uint32]{st, slices.Compact(ports)}, slices.Compare[[]uint32])
+		changed = changed || c
+	}
+	if changed {
+		f.more = &m
+	}
+	return changed
+}
+
+// tellEndpoint keeps the latest word of each source.
+func (m *details) tellEndpoint(v version[metadata.Endpoint]) bool {
+	eps := slices.Clone(m.eps)
+	if i := slices.IndexFunc(eps, func(w version[metadata.Endpoint]) bool { return w.src == v.src }); i >= 0 {
+		if c := cmp.Or(cmp.Compare(v.from, eps[i].from), cmp.Compare(v.rver, eps[i].rver), cmp.Compare(v.obs, eps[i].obs),
+			compareEndpoints(v.val, eps[i].val)); c <= 0 {
+			return false
+		}
+		eps = slices.Delete(eps, i, i+1)
+	}
+	eps = append(eps, v)
+	slices.SortFunc(eps, func(a, b version[metadata.Endpoint]) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.rver, b.rver), cmp.Compare(a.obs, b.obs), cmp.Compare(a.src, b.src))
+	})
+	m.eps = eps
+	return true
+}
+
+// endpoint unites what the sources told: the latest word on each field counts.
+func (m *details) endpoint(name string) metadata.Endpoint {
+	ep := metadata.Endpoint{Owner: name}
+	for _, v := range m.eps {
+		for _, f := range [...]struct {
+			to   *string
+			from string
+		}{
+			{&ep.Kind, v.val.Kind}, {&ep.ENI, v.val.ENI}, {&ep.Instance, v.val.Instance}, {&ep.Name, v.val.Name}, {&ep.Subnet, v.val.Subnet}, {&ep.AZ, v.val.AZ},
+		} {
+			if f.from != "" {
+				*f.to = f.from
+			}
+		}
+	}
+	if eni, ok := strings.CutPrefix(name, eniPrefix); ok {
+		ep.ENI = eni
+	}
+	return ep
+}
+
+func compareEndpoints(a, b metadata.Endpoint) int {
+	return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.ENI, b.ENI), strings.Compare(a.Instance, b.Instance),
+		strings.Compare(a.Name, b.Name), strings.Compare(a.Subnet, b.Subnet), strings.Compare(a.AZ, b.AZ))
+}
+
+func compareTraits(a, b traits) int {
+	return cmp.Or(cmp.Compare(a.sdc, b.sdc), cmp.Compare(a.shared, b.shared), cmp.Compare(a.forwarder, b.forwarder))
+}
+
+func tell(b *bool) uint8 {
+	switch {
+	case b == nil:
+		return 0
+	case *b:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// trait returns what was last told of one trait at t; when it was only told later, the first word on it. 0 is never.
+func (f *facts) trait(t int64, which func(*traits) uint8) uint8 {
+	if f.more == nil {
+		return 0
+	}
+	var said uint8
+	for i := range f.more.traits {
+		v := &f.more.traits[i]
+		if said != 0 && v.from > t {
+			break
+		}
+		if w := which(&v.val); w != 0 {
+			said = w
+		}
+	}
+	return said
+}
+
+func (f *facts) sdc(t int64) uint8 { return f.trait(t, func(x *traits) uint8 { return x.sdc }) }
+
+// forwards says whether the interface passes other people's packets on.
+func (f *facts) forwards(t int64) bool {
+	if said := f.trait(t, func(x *traits) uint8 { return x.forwarder }); said != 0 {
+		return said == 2
+	}
+	return isForwarder(f.ep.Kind) || f.sdc(t) == 1
+}
+
+// shared says whether several workloads use the interface.
+func (f *facts) shared(t int64) bool {
+	if said := f.trait(t, func(x *traits) uint8 { return x.shared }); said != 0 {
+		return said == 2
+	}
+	return isShared(f.ep.Kind)
+}
+
+func portKey(proto, port int) uint32 { return uint32(proto)<<16 | uint32(port) }

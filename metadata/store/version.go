@@ -1,0 +1,58 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+)
+
+// maxVersions is how many changes of one thing are kept for one owner or prefix; the oldest are forgotten, and times before
+// them answer as unknown.
+const maxVersions = 64
+
+// stamp orders what was told of one thing: by the time it holds from; at equal times the higher one wins.
+type stamp struct {
+	from, rver, obs int64
+	src             string
+}
+
+// version is a value that holds from its stamp on, until the next version's.
+type version[T any] struct {
+	stamp
+	val T
+}
+
+// later says whether v outranks w, which holds from the same time. byValue settles what the stamps do not, so that the order
+// of telling never decides.
+func (v *version[T]) later(w *version[T], byValue func(a, b T) int) bool {
+	return cmp.Or(cmp.Compare(v.rver, w.rver), cmp.Compare(v.obs, w.obs), cmp.Compare(v.src, w.src), byValue(v.val, w.val)) > 0
+}
+
+// merge returns vs, sorted by from with one version each, with v in its place, and whether that changed anything. vs itself
+// is not changed: readers may hold it.
+func merge[T any](vs []version[T], v version[T], byValue func(a, b T) int) ([]version[T], bool) {
+	i, found := slices.BinarySearchFunc(vs, v.from, func(w version[T], from int64) int { return cmp.Compare(w.from, from) })
+	if found {
+		if !v.later(&vs[i], byValue) {
+			return vs, false
+		}
+		vs = slices.Clone(vs)
+		vs[i] = v
+		return vs, true
+	}
+	out := make([]version[T], 0, len(vs)+1)
+	out = append(append(append(out, vs[:i]...), v), vs[i:]...)
+	if len(out) > maxVersions {
+		out = slices.Delete(out, 0, len(out)-maxVersions)
+	}
+	return out, true
+}
+
+// at returns the place of the version that holds at t, −1 when none does yet.
+func at[T any](vs []version[T], t int64) int {
+	for i := len(vs) - 1; i >= 0; i-- {
+		if vs[i].from <= t {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,260 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+
+	"dredge/metadata"
+)
+
+var (
+	_ metadata.View     = (*Store)(nil)
+	_ metadata.Resolver = (*Store)(nil)
+)
+
+// Scope implements metadata.View.
+func (s *Store) Scope(name string) metadata.Scope {
+	return metadata.Scope(s.scopeNames.get("", name))
+}
+
+// ScopeName implements metadata.View.
+func (s *Store) ScopeName(sc metadata.Scope) string { return s.scopeNames.name(uint32(sc)) }
+
+// ScopeOfInterface returns the routing domain of an interface, NoScope when it is not known. Records without a vpc-id get theirs so.
+func (s *Store) ScopeOfInterface(eni string) metadata.Scope {
+	owner := s.owners.names.get(eniPrefix, eni)
+	if owner == 0 {
+		return metadata.NoScope
+	}
+	return s.owners.facts(owner).scope
+}
+
+// LookupInterface implements metadata.View. It answers whenever anything at all was told or seen of the interface.
+func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interface, bool) {
+	owner := s.owners.names.get(eniPrefix, eni)
+	if owner == 0 {
+		return metadata.Interface{}, false
+	}
+	f, win := s.owners.facts(owner), s.span(w)
+	out := metadata.Interface{
+		Scope: f.scope, Endpoint: metadata.EndpointID(owner), Kind: f.ep.Kind,
+		Forwarder: f.forwards(win.start), Shared: f.shared(win.start), SourceDestCheck: f.sdc(win.start) == 2,
+	}
+	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win)
+	switch {
+	case win.start < s.floor.Load():
+		out.Reason = metadata.BeforeRetention
+		return out, true
+	case out.Shared:
+		out.Reason = metadata.SharedInterface
+	case state == workloadInside:
+		out.Grade, out.Reason = metadata.Ambiguous, metadata.WorkloadChanged
+		return out, true
+	case state == workloadNear:
+		out.Grade, out.Reason = metadata.Border, metadata.WorkloadChanged
+		return out, true
+	case id == 0:
+		out.Grade, out.Reason = metadata.Confirmed, metadata.NoWorkload
+	default:
+		out.Grade, out.Reason = metadata.Confirmed, metadata.RecordInterface
+	}
+	out.Workload = id
+	return out, true
+}
+
+// InterfaceHas implements metadata.View. What the interface's own traffic showed counts like what was told; a delegated prefix
+// of the interface holds its addresses.
+func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own, isPrimary bool) {
+	owner := s.owners.names.get(eniPrefix, eni)
+	if owner == 0 || !ip.IsValid() {
+		return false, false
+	}
+	ip = ip.Unmap()
+	win := s.span(w)
+	sc := s.owners.facts(owner).scope
+	for _, key := range [...]metadata.Scope{keyScope(sc, ip), metadata.Public} {
+		list, _ := s.intervals(key, ip, 0)
+		if len(list) == 0 {
+			continue
+		}
+		j := judge{store: s, list: list, w: win}
+		if j.holds(owner, 0) {
+			return true, slices.ContainsFunc(list, func(v interval) bool { return v.owner == owner && v.flags&primary != 0 })
+		}
+	}
+	if sc != metadata.NoScope {
+		if n := s.scope(sc).declared(ip, win.start, true); n != nil && n.owner[len(eniPrefix):] == eni {
+			return true, false
+		}
+	}
+	return false, false
+}
+
+// ScopeCovers implements metadata.View.
+func (s *Store) ScopeCovers(local metadata.Scope, ip netip.Addr, w metadata.Window) (metadata.Scope, metadata.Reason) {
+	if !ip.IsValid() {
+		return metadata.NoScope, metadata.NoAddress
+	}
+	ip = ip.Unmap()
+	t := s.span(w).start
+	rec := s.scope(local)
+	if local != metadata.NoScope && rec != nil {
+		if rec.declared(ip, t, false) != nil || rec.declared(ip, t, true) != nil {
+			return local, metadata.LocalCIDR
+		}
+		if s.hasAddress(local, ip) {
+			return local, metadata.LocalAddress
+		}
+		switch to, disagree := rec.routed(ip, t); {
+		case disagree:
+			return metadata.NoScope, metadata.ScopeOverlap
+		case to != metadata.NoScope:
+			return to, metadata.Topology
+		}
+	}
+	if metadata.IsPublic(ip) {
+		return metadata.Public, metadata.PublicAddress
+	}
+	if s.cfg.AddressSpace == metadata.Unique {
+		return s.onlyScope(ip, t)
+	}
+	return metadata.NoScope, metadata.ScopeUnknown
+}
+
+// hasAddress says whether sc ever had an owner of ip. Global IPv6 is kept under Public, so it proves nothing about sc.
+func (s *Store) hasAddress(sc metadata.Scope, ip netip.Addr) bool {
+	if globalV6(ip) {
+		return false
+	}
+	list, ports := s.intervals(sc, ip, 0)
+	return len(list) > 0 || ports
+}
+
+// onlyScope returns the one scope that has ip, for organisations whose address space is unique.
+func (s *Store) onlyScope(ip netip.Addr, t int64) (metadata.Scope, metadata.Reason) {
+	found := metadata.NoScope
+	for sc := metadata.Public + 1; s.scopeNames.name(uint32(sc)) != ""; sc++ {
+		rec := s.scope(sc)
+		if rec.declared(ip, t, false) == nil && rec.declared(ip, t, true) == nil && !s.hasAddress(sc, ip) {
+			continue
+		}
+		if found != metadata.NoScope {
+			return metadata.NoScope, metadata.ScopeOverlap
+		}
+		found = sc
+	}
+	if found == metadata.NoScope {
+		return found, metadata.ScopeUnknown
+	}
+	return found, metadata.UniqueSpace
+}
+
+// Prefix implements metadata.View. Networks of the scope come before those of no scope. It answers for now.
+func (s *Store) Prefix(sc metadata.Scope, ip netip.Addr) (metadata.PrefixInfo, bool) {
+	ip = ip.Unmap()
+	rec := s.scope(sc)
+	for _, r := range [...]*scope{rec, s.scopes.at(0)} {
+		if r == nil || !ip.IsValid() {
+			continue
+		}
+		n := r.declared(ip, maxTime, false)
+		if n == nil {
+			continue
+		}
+		out := metadata.PrefixInfo{CIDR: n.prefix, Name: n.owner, Scope: s.ScopeName(sc)}
+		if r != rec {
+			out.Scope = ""
+		}
+		if len(n.info) > 0 {
+			ep := &n.info[len(n.info)-1].val
+			switch {
+			case ep.Name != "":
+				out.Name = ep.Name
+			case ep.Subnet != "":
+				out.Name = ep.Subnet
+			}
+			if ep.Kind == "site" {
+				out.Site = out.Name
+			}
+		}
+		return out, true
+	}
+	return metadata.PrefixInfo{}, false
+}
+
+// Listens implements metadata.View: it says whether anyone who may have held the address during the flow was known to listen
+// there when it began.
+func (s *Store) Listens(sc metadata.Scope, ip netip.Addr, proto uint8, port uint16, w metadata.Window) bool {
+	if sc == metadata.NoScope || !ip.IsValid() {
+		return false
+	}
+	ip = ip.Unmap()
+	win, key := s.span(w), portKey(int(proto), int(port))
+	for _, narrow := range [...]uint32{0, key} {
+		list, ports := s.intervals(keyScope(sc, ip), ip, narrow)
+		for i := range list {
+			v := &list[i]
+			if v.owner == 0 || !v.widened(win.start, win.end) {
+				continue
+			}
+			if narrow != 0 {
+				return true // a claim of the port itself
+			}
+			more := s.owners.facts(v.owner).more
+			if more == nil {
+				continue
+			}
+			if n := at(more.listen, win.start); n >= 0 {
+				if _, ok := slices.BinarySearch(more.listen[n].val, key); ok {
+					return true
+				}
+			}
+		}
+		if !ports {
+			break
+		}
+	}
+	return false
+}
+
+// Covered implements metadata.View. What is said of the scope's own prefixes comes before what is said of no scope.
+func (s *Store) Covered(sc metadata.Scope, ip netip.Addr, reject bool, w metadata.Window) bool {
+	if !ip.IsValid() {
+		return false
+	}
+	ip = ip.Unmap()
+	t := s.span(w).start
+	for _, r := range [...]*scope{s.scope(sc), s.scopes.at(0)} {
+		if r == nil {
+			continue
+		}
+		if said, ok := r.covered(ip, t); ok {
+			if reject {
+				return said.reject
+			}
+			return said.accept
+		}
+	}
+	return false
+}
+
+// Endpoint implements metadata.View.
+func (s *Store) Endpoint(id metadata.EndpointID) *metadata.Endpoint {
+	o := s.owners.list.find(uint32(id))
+	if o == nil {
+		return &s.owners.facts(0).ep
+	}
+	f := o.facts.Load()
+	if f == nil {
+		f = s.owners.facts(0)
+	}
+	return &f.ep
+}
+
+// Workload implements metadata.View.
+func (s *Store) Workload(id metadata.WorkloadID) *metadata.Workload {
+	if w := s.owners.workloads.find(uint32(id)); w != nil {
+		return w
+	}
+	return s.owners.workloads.at(0)
+}
