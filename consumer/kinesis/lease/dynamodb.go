@@ -49,6 +49,7 @@ func NewDynamoDB(table string, client Client) (*DynamoDB, error) {
 
 // Init implements Store.
 func (d *DynamoDB) Init(ctx context.Context) error {
+	wait := time.Duration(0) // a new table is looked at once right away
 	for {
 		out, err := d.client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &d.table})
 		var missing *types.ResourceNotFoundException
@@ -73,7 +74,8 @@ func (d *DynamoDB) Init(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for lease table %q: %w", d.table, ctx.Err())
-		case <-time.After(tablePoll):
+		case <-time.After(wait):
+			wait = tablePoll
 		}
 	}
 }
