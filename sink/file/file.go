@@ -1,0 +1,154 @@
+// Package file is the sink that writes rows as JSON Lines to a file or to standard output.
+//
+// All partitions share one file. Rows count as delivered when the block that holds them was handed to the operating system
+// whole, or is on the disk when fsync asks for that. A full disk is waited out without losing or tearing a line; a path that
+// cannot be written, or a reader that closed the pipe, ends the Writers. The sink keeps no positions and fences nobody.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dredge/row"
+	"dredge/sink"
+	"dredge/sink/internal/ack"
+	"dredge/stream"
+)
+
+// Encoder appends the JSON of row i of b, without a newline. It is called by many goroutines at once.
+type Encoder interface {
+	Append(dst []byte, b *row.Batch, i int) []byte
+}
+
+// Deps is what a Sink works with.
+type Deps struct {
+	Encoder  Encoder
+	Registry prometheus.Registerer
+	// Stdout is written to when the path is -.
+	Stdout io.Writer
+}
+
+// Sink makes Writers that share one file. It is safe for concurrent use.
+type Sink struct {
+	cfg     Config
+	encoder Encoder
+	journal *journal
+}
+
+// New makes a Sink. Nothing is opened before the first row. The caller closes the Sink.
+func New(cfg Config, deps Deps) (*Sink, error) {
+	return newSink(cfg, deps, osFiles{deps.Stdout})
+}
+
+func newSink(cfg Config, deps Deps, open opener) (*Sink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := newMetrics("dredge_sink_file_", deps.Registry)
+	return &Sink{cfg: cfg, encoder: deps.Encoder, journal: newJournal(cfg, open, m)}, nil
+}
+
+// Check says whether the path can be written, without creating it.
+func (s *Sink) Check(context.Context) error { return check(s.cfg.Path) }
+
+func check(path string) error {
+	if path == Stdout {
+		return nil
+	}
+	o := output{cfg: Config{Path: path}}
+	if info, err := os.Stat(path); err == nil {
+		if info.IsDir() {
+			return fmt.Errorf("path: %q is a directory; write a file in it, for example %q", path, filepath.Join(path, "rows.jsonl"))
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return o.fault("opening", err)
+		}
+		return f.Close()
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".dredge-check-*")
+	if err != nil {
+		return o.fault("writing beside", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// Open makes a Writer for partition.
+func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.Position, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, "", err
+	}
+	if s.journal.closing.Err() != nil {
+		return nil, "", errClosed
+	}
+	return &Writer{sink: s, partition: partition}, "", nil
+}
+
+// Close writes what waits if that is possible at once, and completes the file.
+func (s *Sink) Close() error { return s.journal.close() }
+
+// Writer takes the rows of one partition. done runs while the file is held, so it must not write to the sink.
+type Writer struct {
+	sink      *Sink
+	partition string
+	acks      ack.Queue
+	buf       []byte
+}
+
+// chunk is how much a Writer encodes before it takes its turn at the file.
+const chunk = 64 << 10
+
+// Write encodes the rows of b and adds them to the block. It waits while two blocks are full and cannot be written.
+func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, done func(error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	e, err := w.acks.Add(done)
+	if err != nil {
+		return err
+	}
+	if err := w.write(ctx, b, e); err != nil {
+		e.Abort()
+		return err
+	}
+	return e.Handed()
+}
+
+func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
+	rows := 0
+	w.buf = w.buf[:0]
+	for i := range b.Rows {
+		w.buf = append(w.sink.encoder.Append(w.buf, b, i), '\n')
+		rows++
+		if len(w.buf) < chunk && i < len(b.Rows)-1 {
+			continue
+		}
+		if err := w.sink.journal.append(ctx, w.buf, rows, e); err != nil {
+			return err
+		}
+		w.buf, rows = w.buf[:0], 0
+	}
+	return nil
+}
+
+// Flush writes the block now.
+func (w *Writer) Flush(ctx context.Context) error {
+	if w.acks.Len() > 0 {
+		if err := w.sink.journal.flush(ctx); err != nil {
+			return err
+		}
+	}
+	return w.acks.Flush(ctx)
+}
+
+// Close reports what is not written. Its rows may still be written with others.
+func (w *Writer) Close(context.Context) error {
+	w.acks.Close(fmt.Errorf("partition %q: writer closed before its rows were written", w.partition))
+	return nil
+}
