@@ -17,7 +17,6 @@ const (
 	SkippedNoData   = "nodata"   // log-status NODATA: the interface saw no traffic
 	SkippedSkipData = "skipdata" // log-status SKIPDATA: AWS lost flows of this interval
 	SkippedControl  = "control"  // a health check of CloudWatch Logs
-	SkippedHeader   = "header"   // names of fields, as the first line of a file
 )
 
 // Why decoded lines were given up; they are read again by whoever has the partition next. The reasons of Snapshot.Abandoned.
@@ -42,8 +41,8 @@ type Books struct {
 // newBooks begins every account that is known in advance at zero, so that a rate over its metric sees its first line.
 func newBooks() *Books {
 	b := &Books{s: Snapshot{
-		Rejected: map[string]int64{RejectedNoFormat: 0},
-		Skipped:  map[string]int64{SkippedNoData: 0, SkippedSkipData: 0, SkippedControl: 0, SkippedHeader: 0},
+		Rejected: map[string]int64{RejectedNoFormat: 0, RejectedMalformed: 0},
+		Skipped:  map[string]int64{SkippedNoData: 0, SkippedSkipData: 0, SkippedControl: 0},
 		Dropped:  map[string]int64{DroppedByRule: 0}, DeadLettered: map[string]int64{},
 		Abandoned: map[string]int64{
 			AbandonedRewind: 0, AbandonedLeaseLost: 0, AbandonedShutdown: 0, AbandonedRefused: 0, AbandonedFailed: 0,

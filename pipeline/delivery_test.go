@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -397,9 +398,17 @@ func TestCloseEndsWhatIsOpen(t *testing.T) {
 
 // A payload larger than a slice is handed over in parts, and no commit ever cuts it or any other payload in two.
 func TestPayloadsAreNeverSplitOverCommits(t *testing.T) {
+	// Small slices cut large payloads; large ones hold them whole, but hand them over in parts.
+	for _, slice := range []ByteSize{64 * KiB, 4 * MiB} {
+		t.Run(slice.String(), func(t *testing.T) { checkCommits(t, slice) })
+	}
+}
+
+func checkCommits(t *testing.T, slice ByteSize) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config, _ *Deps) { c.Slice = 64 * KiB })
-		r.mem.Fencing, r.mem.Delay = true, time.Millisecond
+		r := newRig(t, func(c *Config, _ *Deps) { c.Slice = slice })
+		r.mem.Fencing = true // and no delay: it commits after every Write that it may commit after
 		sizes := []int{10, 3000, 9000, 1, 20, 0, 5000, 2048, 4096, 12}
 		var payloads [][]byte
 		total := 0
@@ -441,15 +450,73 @@ func TestPayloadsAreNeverSplitOverCommits(t *testing.T) {
 	})
 }
 
+// transactions is a sink that commits everything of a partition at once, a millisecond after the first Write, and not while a
+// payload is unfinished: as a transaction must.
+type transactions struct{ rows atomic.Int64 }
+
+type transaction struct {
+	s       *transactions
+	mu      sync.Mutex
+	pending []handWrite
+	last    stream.Position
+	open    bool // the last Write did not advance
+	armed   bool // commit will run
+}
+
+func (s *transactions) Open(context.Context, string) (sink.Writer, stream.Position, error) {
+	return &transaction{s: s}, "", nil
+}
+
+func (w *transaction) Write(_ context.Context, b *row.Batch, last stream.Position, done func(error)) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending = append(w.pending, handWrite{len(b.Rows), last, done})
+	w.open, w.last = last == w.last, last
+	if !w.open && !w.armed {
+		w.armed = true
+		time.AfterFunc(time.Millisecond, w.commit)
+	}
+	return nil
+}
+
+func (w *transaction) commit() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.armed = false
+	if w.open {
+		return // the Write that ends the payload arms it again
+	}
+	for _, p := range w.pending {
+		w.s.rows.Add(int64(p.rows))
+		p.done(nil)
+	}
+	w.pending = nil
+}
+
+func (w *transaction) Flush(context.Context) error {
+	w.commit()
+	return nil
+}
+
+func (w *transaction) Close(context.Context) error { return nil }
+
 // Many partitions with payloads larger than a slice, and room for hardly more than one: all of them finish. A deadlock fails
 // the bubble.
 func TestLargePayloadsNeverDeadlock(t *testing.T) {
+	// A reserve smaller and one larger than the rows of a slice.
+	for _, reserve := range []int64{128 << 10, 2 << 20} {
+		t.Run(ByteSize(reserve).String(), func(t *testing.T) { checkLargePayloads(t, reserve) })
+	}
+}
+
+func checkLargePayloads(t *testing.T, reserve int64) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config, _ *Deps) { c.Slice = 64 * KiB })
-		r.mem.Fencing, r.mem.Delay = true, time.Millisecond
+		kept := &transactions{}
+		r := newRig(t, func(c *Config, d *Deps) { c.Slice, d.Sink = 64*KiB, kept })
 		cost := r.p.cfg.sliceCost()
-		r.p.budget = newBudget(2*cost+1<<20, cost, 128<<10)
-		r.p.laneShare = 128 << 10 / int64(cap(r.p.lanes))
+		r.p.budget = newBudget(cost+reserve+1, cost, reserve)
+		r.p.laneShare = reserve / int64(cap(r.p.lanes))
 		var wg sync.WaitGroup
 		for k := range 6 {
 			wg.Go(func() {
@@ -479,7 +546,7 @@ func TestLargePayloadsNeverDeadlock(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := len(r.mem.All()); n != 6*(13100+4) {
+		if n := kept.rows.Load(); n != 6*(13100+4) {
 			t.Errorf("%d rows", n)
 		}
 		r.atRest()

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -103,22 +104,29 @@ func (s *countingSampler) Sample(lvl zerolog.Level) bool {
 	return false
 }
 
-// rejectLine enters a line that could not be decoded.
-func (h *handler) rejectLine(ctx context.Context, u *unfolder, s *slice, reason string, line []byte, index uint32) error {
+// rejectLine enters the present line, which could not be decoded. f is its layout, nil when it has none.
+func (h *handler) rejectLine(ctx context.Context, u *unfolder, s *slice, reason string, f *flowlog.Format, index uint32) error {
 	s.tally.rejected.add(reason, 1)
 	u.seen.rejected++
 	sampled := h.p.rejects.wants(time.Now())
 	if !sampled && h.p.deps.DeadLetter == nil {
 		return nil
 	}
-	detail := reason
-	if reason == RejectedNoFormat {
+	line, detail := u.reader.Line(), reason
+	switch {
+	case reason == RejectedNoFormat:
 		detail = "no rule of formats gives a layout for this log group, stream and account, and formats.default is empty"
-	} else if err := flowlog.Explain(u.format, line); err != nil {
-		detail = err.Error()
+	case reason == RejectedMalformed:
+		detail = "a JSON object that is neither a CloudWatch message nor a line nor a record"
+	case u.reader.TooLong():
+		detail = fmt.Sprintf("%d bytes, want at most %d; raise max_line if such lines are real", u.reader.Size(), h.p.cfg.MaxLine)
+	default:
+		if err := flowlog.Explain(f, line); err != nil {
+			detail = err.Error()
+		}
 	}
 	return h.reject(ctx, sink.Letter{
-		Partition: h.partition, At: u.payload.At, Index: int(index), Reason: reason, Detail: detail, Data: line, Size: len(line),
+		Partition: h.partition, At: u.payload.At, Index: int(index), Reason: reason, Detail: detail, Data: line, Size: u.reader.Size(),
 	}, u.meta.LogGroup, sampled)
 }
 

@@ -90,7 +90,7 @@ func (h *handler) fill(ctx context.Context, u *unfolder, in *intake, s *slice) e
 			if len(s.ends) > 0 && (s.full(&h.p.cfg) || spread > 0 && p.Arrived.Sub(s.oldest) > spread && h.p.gate.waits(p.Arrived)) {
 				break
 			}
-			u.begin(p, h.header)
+			u.begin(p)
 			in.open, in.line = true, 0
 			h.p.metrics.payloadBytes.Add(float64(len(p.Data)))
 		}

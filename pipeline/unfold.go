@@ -1,9 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"dredge/flowlog"
@@ -16,9 +16,11 @@ import (
 const (
 	// RejectedNoFormat is a line for whose source no rule gives a layout.
 	RejectedNoFormat = "no_format"
-	payloadOK        = "ok"
-	// controlMessage is the messageType of CloudWatch Logs' health checks.
-	controlMessage = "CONTROL_MESSAGE"
+	// RejectedMalformed is a JSON object that is neither an envelope nor a line nor a record.
+	RejectedMalformed = "malformed"
+	payloadOK         = "ok"
+	// faultOther is a fault that the envelope's Reader gave no name to.
+	faultOther = "other"
 )
 
 // unfolder is what one goroutine needs to turn payloads into Records, one payload at a time.
@@ -28,16 +30,18 @@ type unfolder struct {
 	chooser *flowlog.Chooser
 
 	payload *stream.Payload
-	// origin describes the envelope of the present line; meta is what it was made from, with strings of our own.
-	origin  flowlog.Origin
-	meta    envelope.Meta
-	known   bool // meta and origin are set
-	control bool
-	// format is nil when no rule gives one. header is the layout that a header line gave, outside of envelopes.
-	format, header *flowlog.Format
+	// meta is the envelope of the present line, and origin what rows say of it, once known.
+	meta   envelope.Meta
+	origin flowlog.Origin
+	known  bool
 	// number is the place of origin in the slice's batch; noOrigin when it was not added yet.
 	number uint32
-	seen   seen
+	// rule is the layout that the rules give for this envelope, nil when there is none.
+	rule *flowlog.Format
+	// header is the layout of headerText, the latest header line.
+	header     *flowlog.Format
+	headerText []byte
+	seen       seen
 }
 
 const noOrigin = ^uint32(0)
@@ -54,9 +58,9 @@ func newUnfolder(c Config) *unfolder {
 	}
 }
 
-// begin starts on p. h is the header line that the partition gave before, if any.
-func (u *unfolder) begin(p *stream.Payload, h *flowlog.Format) {
-	u.payload, u.known, u.header, u.number = p, false, h, noOrigin
+// begin starts on p.
+func (u *unfolder) begin(p *stream.Payload) {
+	u.payload, u.known, u.number = p, false, noOrigin
 	u.reader.Reset(p.Data)
 }
 
@@ -69,71 +73,49 @@ func (u *unfolder) forget() {
 // enter takes note of the envelope of the present line when it is another than before.
 func (u *unfolder) enter(h *handler) {
 	m := u.reader.Meta()
-	if m == nil {
-		m = &envelope.Meta{}
-	}
-	if u.known && m.LogStream == u.meta.LogStream && m.LogGroup == u.meta.LogGroup && m.Owner == u.meta.Owner &&
-		m.MessageType == u.meta.MessageType && m.Account == u.meta.Account {
+	if u.known && *m == u.meta {
 		return
 	}
 	u.tellSeen(h)
-	u.meta = envelope.Meta{
-		MessageType: keep(u.meta.MessageType, m.MessageType),
-		Owner:       keep(u.meta.Owner, m.Owner),
-		LogGroup:    keep(u.meta.LogGroup, m.LogGroup),
-		LogStream:   keep(u.meta.LogStream, m.LogStream),
-		Account:     keep(u.meta.Account, m.Account),
-	}
-	u.known, u.number = true, noOrigin
-	u.control = u.meta.MessageType == controlMessage
+	u.meta, u.known, u.number = *m, true, noOrigin
 	u.origin = flowlog.Origin{
-		Position: string(u.payload.At), Arrived: u.payload.Arrived,
-		Owner: u.meta.Owner, LogGroup: u.meta.LogGroup, LogStream: u.meta.LogStream,
+		Position: string(u.payload.At), Arrived: u.payload.Arrived, Owner: m.Owner, LogGroup: m.LogGroup, LogStream: m.LogStream,
 	}
-	if u.meta.Account != "" {
-		u.origin.Owner = u.meta.Account
+	if m.Account != "" {
+		u.origin.Owner = m.Account
 	}
-	u.choose()
+	u.rule, _ = u.chooser.Choose(m.LogGroup, m.LogStream, u.origin.Owner)
 }
 
-// keep returns next, as the string that is there already when they are equal: next is borrowed.
-func keep(have, next string) string {
-	if have == next {
-		return have
+// format is the layout of the present line: a header's, else that of a rule, else nil. Outside of an envelope a header line
+// holds for the rest of the partition, because the parts of one file share the header of the first.
+func (u *unfolder) format(h *handler) *flowlog.Format {
+	text := u.reader.Header()
+	if text == nil {
+		if h.header != nil && u.meta.LogGroup == "" {
+			u.seen.header = true
+			return h.header
+		}
+		return u.rule
 	}
-	return strings.Clone(next)
-}
-
-// choose takes the layout for the present envelope: a header's, else that of a rule.
-func (u *unfolder) choose() {
-	if u.header != nil && u.meta.LogGroup == "" {
-		u.format = u.header
-		return
+	if u.header == nil || !bytes.Equal(text, u.headerText) {
+		f, err := u.chooser.Header(text)
+		if err != nil {
+			return u.rule
+		}
+		u.header, u.headerText = f, append(u.headerText[:0], text...)
 	}
-	u.format, _ = u.chooser.Choose(u.meta.LogGroup, u.meta.LogStream, u.origin.Owner)
-}
-
-// takeHeader makes line the layout of what follows, if it is a header. Outside of an envelope it stays so for the
-// partition: the parts of one file share the header of the first.
-func (u *unfolder) takeHeader(h *handler, line []byte) bool {
-	if !flowlog.IsHeader(line) {
-		return false
+	if u.reader.Kind() == envelope.KindLine && u.meta.LogGroup == "" {
+		h.header = u.header
 	}
-	f, err := u.chooser.Header(line)
-	if err != nil {
-		return false
-	}
-	u.format, u.header = f, f
-	if u.meta.LogGroup == "" {
-		h.header = f
-	}
-	return true
+	u.seen.header = true
+	return u.header
 }
 
 // tellSeen adds what the present envelope brought to its log group.
 func (u *unfolder) tellSeen(h *handler) {
-	if u.known && u.seen.lines > 0 && !u.control {
-		u.seen.group, u.seen.owner, u.seen.format, u.seen.header = u.meta.LogGroup, u.origin.Owner, u.format, u.format != nil && u.format == u.header
+	if u.known && u.seen.lines > 0 {
+		u.seen.group, u.seen.owner = u.meta.LogGroup, u.origin.Owner
 		h.p.groups.add(u.seen, time.Now())
 	}
 	u.seen = seen{}
@@ -145,11 +127,8 @@ const ctxEvery = 1 << 12
 // decode appends the lines of the present payload to s, until the payload ends or what s holds reaches limit.
 func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice, limit int64) (ended bool, err error) {
 	u.number = noOrigin // another slice may have begun since
-	var lineBytes int64
-	defer func() {
-		s.lines += lineBytes
-		h.p.metrics.lineBytes.Add(float64(lineBytes))
-	}()
+	before := s.lines
+	defer func() { h.p.metrics.lineBytes.Add(float64(s.lines - before)) }()
 	for s.cost < limit-recordCost {
 		if in.line%ctxEvery == ctxEvery-1 && ctx.Err() != nil {
 			return false, context.Cause(ctx)
@@ -159,72 +138,71 @@ func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice,
 		}
 		line, index := u.reader.Line(), in.line
 		in.line++
-		lineBytes += int64(len(line)) + 1
+		s.lines += int64(u.reader.Size()) + 1
 		s.tally.lines++
 		u.enter(h)
-		if u.control {
-			s.tally.skipped.add(SkippedControl, 1)
-			continue
-		}
 		u.seen.lines++
-		if index == 0 && u.takeHeader(h, line) {
-			s.tally.skipped.add(SkippedHeader, 1)
-			continue
-		}
-		if u.format == nil {
-			if err := h.rejectLine(ctx, u, s, RejectedNoFormat, line, index); err != nil {
-				return false, err
-			}
-			continue
-		}
-		if u.number == noOrigin {
-			u.number = uint32(len(s.batch.Origins))
-			s.batch.Origins = append(s.batch.Origins, u.origin)
-		}
-		reason := u.decoder.Append(s.batch, u.format, line, u.number, index)
-		if reason != flowlog.ReasonNone {
-			if err := h.rejectLine(ctx, u, s, reason.String(), line, index); err != nil {
-				return false, err
-			}
-			continue
-		}
-		last := len(s.batch.Records) - 1
-		switch s.batch.Records[last].Status {
-		case flowlog.StatusNoData:
-			s.tally.skipped.add(SkippedNoData, 1)
-		case flowlog.StatusSkipData:
-			s.tally.skipped.add(SkippedSkipData, 1)
+		f := u.format(h)
+		u.seen.format = f
+		switch {
+		case u.reader.Kind() == envelope.KindMalformed:
+			err = h.rejectLine(ctx, u, s, RejectedMalformed, f, index)
+		case u.reader.TooLong():
+			err = h.rejectLine(ctx, u, s, flowlog.ReasonTooLong.String(), f, index)
+		case f == nil:
+			err = h.rejectLine(ctx, u, s, RejectedNoFormat, f, index)
 		default:
-			s.tally.decoded++
-			s.cost += int64(len(line)) + recordCost
-			continue
+			if u.number == noOrigin {
+				u.number = uint32(len(s.batch.Origins))
+				s.batch.Origins = append(s.batch.Origins, u.origin)
+			}
+			if reason := u.decoder.Append(s.batch, f, line, u.number, index); reason != flowlog.ReasonNone {
+				err = h.rejectLine(ctx, u, s, reason.String(), f, index)
+			} else {
+				s.keep(len(line))
+			}
 		}
-		s.batch.Records = s.batch.Records[:last]
-		s.cost += int64(len(line)) // its bytes stay in the batch
+		if err != nil {
+			return false, err
+		}
 	}
 	return false, nil
 }
 
-// faultOther is a fault that the envelope's Reader gave no name to.
-const faultOther = "other"
-
-func faultOf(err error) string {
-	if f, ok := errors.AsType[*envelope.FaultError](err); ok {
-		return f.Fault.String()
+// keep counts the record that was appended last. One that is no flow is taken away again; its bytes stay in the batch.
+func (s *slice) keep(size int) {
+	s.cost += int64(size)
+	last := len(s.batch.Records) - 1
+	switch s.batch.Records[last].Status {
+	case flowlog.StatusNoData:
+		s.tally.skipped.add(SkippedNoData, 1)
+	case flowlog.StatusSkipData:
+		s.tally.skipped.add(SkippedSkipData, 1)
+	default:
+		s.tally.decoded++
+		s.cost += recordCost
+		return
 	}
-	return faultOther
+	s.batch.Records = s.batch.Records[:last]
 }
 
-// endPayload enters the payload into its own book, and a faulty one into the dead letter.
+// endPayload enters the payload into its own book, and a faulty one into the dead letter. A control message has no line; it
+// counts as one.
 func (h *handler) endPayload(ctx context.Context, u *unfolder, s *slice) error {
 	u.tellSeen(h)
+	if n := int64(u.reader.Controls()); n > 0 {
+		s.tally.lines += n
+		s.tally.skipped.add(SkippedControl, n)
+	}
 	fault := u.reader.Err()
 	if fault == nil {
 		s.tally.payloads.add(payloadOK, 1)
 		return nil
 	}
-	p := u.payload
-	reason := faultOf(fault)
+	p, reason := u.payload, faultOther
+	if f, ok := errors.AsType[*envelope.FaultError](fault); ok {
+		reason = f.Fault.String()
+	}
 	s.tally.payloads.add(reason, 1)
 	return h.reject(ctx, sink.Letter{
 		Partition: h.partition, At: p.At, Index: -1, Reason: reason, Detail: fault.Error(), Data: p.Data, Size: len(p.Data),
