@@ -285,10 +285,13 @@ func (r *Reader) event() bool {
 	if err != nil {
 		return r.malformed(err)
 	}
-	w.pos++
 	r.first = false
 	r.kind, r.id, r.time = KindLine, r.id[:0], 0
 	r.meta.Account, r.meta.Region = "", ""
+	if r.usualEvent() {
+		return true
+	}
+	w.pos++
 	r.lineBuf = r.lineBuf[:0]
 	size, isRecord := 0, false
 	for first := true; ; first = false {
@@ -336,6 +339,43 @@ func (r *Reader) event() bool {
 	} else {
 		r.takeMessage(size)
 	}
+	return true
+}
+
+// usualEvent reads an event written exactly as CloudWatch does, without escapes, if all of it is in the window: nearly every
+// one. It takes half the time of the general way (BenchmarkScan/cloudwatch), most of it because nothing is copied: the line
+// is borrowed from the window, which does not move before the following Next. When it is false nothing was read.
+func (r *Reader) usualEvent() bool {
+	const id, timestamp, message = `{"id":"`, `","timestamp":`, `,"message":"`
+	w := &r.window
+	b := w.buf[w.pos:]
+	if len(b) < len(id) || string(b[:len(id)]) != id {
+		return false
+	}
+	at := len(id)
+	idEnd := at + plain(b[at:])
+	at = idEnd
+	if idEnd > len(id)+maxShort || len(b)-at < len(timestamp) || string(b[at:at+len(timestamp)]) != timestamp {
+		return false
+	}
+	at += len(timestamp)
+	time, digits := int64(0), at
+	for at < len(b) && b[at]-'0' <= 9 {
+		time = time*10 + int64(b[at]-'0')
+		at++
+	}
+	if at == digits || at-digits > 18 || len(b)-at < len(message) || string(b[at:at+len(message)]) != message {
+		return false
+	}
+	at += len(message)
+	end := at + plain(b[at:])
+	if len(b)-end < 2 || b[end] != '"' || b[end+1] != '}' {
+		return false
+	}
+	r.id = append(r.id, b[len(id):idEnd]...)
+	r.time = time
+	r.setLine(b[at:end], end-at)
+	w.pos += end + 2
 	return true
 }
 

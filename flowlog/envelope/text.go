@@ -86,8 +86,10 @@ func (r *Reader) rawLine() bool {
 // setLine makes text, of a value of size bytes, the present line. It is cut here, or was cut before.
 func (r *Reader) setLine(text []byte, size int) {
 	if size == len(text) {
-		text = bytes.TrimRight(text, "\r\n")
-		size = len(text)
+		for size > 0 && (text[size-1] == '\n' || text[size-1] == '\r') {
+			size--
+		}
+		text = text[:size]
 	}
 	r.line, r.size = text[:min(len(text), r.maxLine)], size
 }
