@@ -273,6 +273,8 @@ type BulkWriter struct {
 	text []byte
 	eni  []byte
 	rnd  uint64
+	// stream is the log stream of the message in text.
+	stream string
 }
 
 // NewWriter returns a writer.
@@ -296,7 +298,7 @@ func (w *BulkWriter) Payload(i int) Payload {
 	window := w.window(i)
 	text := w.Text(i)
 	p := Payload{
-		Arrive: fromMillis(window + 65_000), Lines: n, LogGroup: BulkLogGroup, LogStream: string(w.eni) + "-all",
+		Arrive: fromMillis(window + 65_000), Lines: n, LogGroup: BulkLogGroup, LogStream: w.stream,
 	}
 	p.PartitionKey = p.LogStream
 	if cfg.Mix == RandomInterface {
@@ -329,7 +331,8 @@ func (w *BulkWriter) Text(i int) []byte {
 	window := w.window(i)
 	local := w.clear(window, window+60_000)
 	w.eni = w.b.appendENI(w.eni[:0], local, w.b.versionAt(local, window))
-	dst := appendHead(w.text[:0], bulkAccount, BulkLogGroup, string(w.eni)+"-all")
+	w.stream = string(w.eni) + "-all"
+	dst := appendHead(w.text[:0], bulkAccount, BulkLogGroup, w.stream)
 	for k := range n {
 		if k > 0 && cfg.Mix == RandomInterface {
 			local = w.clear(window, window+60_000)

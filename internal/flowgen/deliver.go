@@ -84,9 +84,9 @@ func appendEventHead(dst []byte, i int, millis int64, n uint64) []byte {
 		dst = append(dst, ',')
 	}
 	dst = append(dst, `{"id":"`...)
-	dst = appendPadded(dst, uint64(millis), 17, '3')
-	dst = appendPadded(dst, mix(uint64(millis)), 20, '0')
-	dst = appendPadded(dst, n, 19, '0')
+	dst = appendPadded(dst, uint64(millis), 20, '3')
+	dst = append(dst, "0000000000000000"...)
+	dst = appendPadded(dst, n, 20, '0')
 	dst = append(dst, `","timestamp":`...)
 	dst = strconv.AppendInt(dst, millis, 10)
 	return append(dst, `,"message":"`...)
