@@ -138,35 +138,61 @@ func (p Parser) Validate(e *Event) error {
 }
 
 func (e *Event) checkTexts() error {
-	check := func(field, s string) error {
-		if len(s) > MaxText {
-			return reject(BadValue, "%s: text of %d bytes; at most %d are read", field, len(s), MaxText)
-		}
-		return nil
+	t := texts{}
+	t.check("src", e.Src)
+	t.check("scope", e.Scope)
+	t.check("owner", e.Owner)
+	t.check("to_scope", e.ToScope)
+	t.check("via", e.Via)
+	if ep := e.EP; ep != nil {
+		t.check("ep.kind", ep.Kind)
+		t.check("ep.eni", ep.ENI)
+		t.check("ep.instance", ep.Instance)
+		t.check("ep.name", ep.Name)
+		t.check("ep.subnet", ep.Subnet)
+		t.check("ep.az", ep.AZ)
 	}
-	errs := []error{
-		check("src", e.Src), check("scope", e.Scope), check("owner", e.Owner), check("to_scope", e.ToScope), check("via", e.Via),
+	if wl := e.WL; wl != nil {
+		t.check("wl.app", wl.App)
+		t.check("wl.app_source", wl.AppSource)
+		t.check("wl.cluster", wl.Cluster)
+		t.check("wl.account", wl.Account)
+		t.check("wl.vpc", wl.VPC)
+		t.check("wl.region", wl.Region)
+		t.check("wl.team", wl.Team)
 	}
-	if e.EP != nil {
-		errs = append(errs, check("ep.kind", e.EP.Kind), check("ep.eni", e.EP.ENI), check("ep.instance", e.EP.Instance),
-			check("ep.name", e.EP.Name), check("ep.subnet", e.EP.Subnet), check("ep.az", e.EP.AZ))
-	}
-	if e.WL != nil {
-		errs = append(errs, check("wl.app", e.WL.App), check("wl.app_source", e.WL.AppSource), check("wl.cluster", e.WL.Cluster),
-			check("wl.account", e.WL.Account), check("wl.vpc", e.WL.VPC), check("wl.region", e.WL.Region), check("wl.team", e.WL.Team))
-	}
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if t.field != "" {
+		return reject(BadValue, "%s: text of %d bytes; at most %d are read", t.field, t.size, MaxText)
 	}
 	if len(e.Listen) > MaxListen {
 		return reject(BadValue, "listen: %d ports; at most %d are read", len(e.Listen), MaxListen)
 	}
-	for _, l := range append([]Listen{{Proto: e.Proto, Port: e.Port}}, e.Listen...) {
-		if l.Proto < 0 || l.Proto > 255 || l.Port < 0 || l.Port > 65535 {
-			return reject(BadValue, "port: proto %d port %d; write a protocol number to 255 and a port to 65535", l.Proto, l.Port)
+	if err := checkPort("port", e.Proto, e.Port); err != nil {
+		return err
+	}
+	for _, l := range e.Listen {
+		if err := checkPort("listen", l.Proto, l.Port); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// texts finds the first text that is too long.
+type texts struct {
+	field string
+	size  int
+}
+
+func (t *texts) check(field, s string) {
+	if len(s) > MaxText && t.field == "" {
+		t.field, t.size = field, len(s)
+	}
+}
+
+func checkPort(field string, proto, port int) error {
+	if proto < 0 || proto > 255 || port < 0 || port > 65535 {
+		return reject(BadValue, "%s: proto %d port %d; write a protocol number to 255 and a port to 65535", field, proto, port)
 	}
 	return nil
 }
@@ -180,7 +206,7 @@ func (p Parser) checkTimes(e *Event) error {
 		ahead = DefaultMaxFuture
 	}
 	bound := now().Add(ahead).UnixMilli()
-	told := []struct {
+	told := [...]struct {
 		field string
 		ms    int64
 		ahead bool // a planned time, which may lie ahead
@@ -222,7 +248,7 @@ func (e *Event) checkAddresses() error {
 			return reject(BadAddress, "ip: %q can have no owner", e.IP)
 		}
 	}
-	for _, c := range []struct{ field, s string }{{"cidr", e.CIDR}, {"prefix", e.Prefix}} {
+	for _, c := range [...]struct{ field, s string }{{"cidr", e.CIDR}, {"prefix", e.Prefix}} {
 		if c.s == "" {
 			continue
 		}

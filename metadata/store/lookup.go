@@ -303,7 +303,11 @@ func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
 
 // sharedBy says whether owner carries several workloads, so that its own name says nothing about them.
 func (j *judge) sharedBy(owner uint32) bool {
-	return j.shared || j.layer == 0 && j.store.owners.facts(owner).shared(j.w.start)
+	if j.shared || j.layer == claim {
+		return j.shared
+	}
+	ow := j.store.owners.list.at(owner)
+	return ow.onlyWorkload.Load() == 0 && ow.facts.Load().shared(j.w.start)
 }
 
 // contradiction checks a pod or task against the interfaces that held its address: its claim ends when the address goes to
@@ -346,7 +350,6 @@ const (
 // workloadIn returns the workload of p at the flow's start, or at the nearest time at which p held the address, and whether
 // there was another one in the part of the window that p holds.
 func (s *Store) workloadIn(p party, w span) (metadata.WorkloadID, workloadState) {
-	vs := s.owners.facts(p.owner).wl
 	from, to := max(w.lo, p.from), min(w.hi, p.to)
 	if from >= to { // only its uncertainty meets the window
 		if from = p.from; p.to <= w.lo {
@@ -354,7 +357,16 @@ func (s *Store) workloadIn(p party, w span) (metadata.WorkloadID, workloadState)
 		}
 		to = from + 1
 	}
-	now := at(vs, min(max(w.start, from), to-1))
+	t := min(max(w.start, from), to-1)
+	ow := s.owners.list.at(p.owner)
+	if id := ow.onlyWorkload.Load(); id != 0 {
+		if ow.onlyFrom.Load() > t {
+			return 0, workloadSame
+		}
+		return metadata.WorkloadID(id), workloadSame
+	}
+	vs := ow.facts.Load().wl
+	now := at(vs, t)
 	if now < 0 {
 		return 0, workloadSame
 	}

@@ -15,6 +15,23 @@ import (
 type owner struct {
 	// facts is replaced as a whole whenever something is told of the owner.
 	facts atomic.Pointer[facts]
+	// onlyWorkload is the one workload that was ever told of an owner that is not shared, onlyFrom since when: what nearly all
+	// look-ups need, without following facts. onlyFrom is written before onlyWorkload becomes non-zero and stays as long as it is.
+	onlyFrom     atomic.Int64
+	onlyWorkload atomic.Uint32
+}
+
+// set publishes f.
+func (ow *owner) set(f *facts) {
+	simple := len(f.wl) == 1 && !isShared(f.ep.Kind) && (f.more == nil || len(f.more.traits) == 0)
+	if !simple || f.wl[0].from != ow.onlyFrom.Load() {
+		ow.onlyWorkload.Store(0)
+	}
+	ow.facts.Store(f)
+	if simple {
+		ow.onlyFrom.Store(f.wl[0].from)
+		ow.onlyWorkload.Store(uint32(f.wl[0].val))
+	}
 }
 
 // facts is what is known of an owner apart from its addresses. Immutable.
@@ -72,7 +89,7 @@ type owners struct {
 func newOwners() *owners {
 	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}}
 	_, none := o.list.add()
-	none.facts.Store(&facts{})
+	none.set(&facts{})
 	o.workloads.add()
 	return o
 }
@@ -85,7 +102,7 @@ func (o *owners) intern(name string) uint32 {
 		if eni, ok := strings.CutPrefix(name, eniPrefix); ok {
 			f.ep.ENI = eni
 		}
-		ow.facts.Store(f)
+		ow.set(f)
 	})
 }
 
@@ -144,7 +161,8 @@ func (o *owners) describe(h uint32, e *event.Event, scope metadata.Scope, scopeN
 		changed = true
 	}
 	if changed {
-		ow.facts.Store(&f)
+		published := f // the copy is made only now: most events tell nothing new
+		ow.set(&published)
 	}
 }
 
