@@ -14,10 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-var letterTime = time.Date(2026, 3, 1, 12, 0, 0, 5_000_000, time.UTC) //nolint:gochecknoglobals // read-only
+var letterTime = time.Date(2026, 3, 1, 12, 0, 0, 5_000_000, time.UTC)
 
 func TestLetterLine(t *testing.T) {
-	f := func(data string, max int, want string) {
+	f := func(data string, limit int, want string) {
 		t.Helper()
 		l := Letter{
 			Partition: "shard-1", At: "495:3", Index: 7, Reason: "bad_field", Detail: `field 4: "x" is no number`,
@@ -25,7 +25,7 @@ func TestLetterLine(t *testing.T) {
 		}
 		want = `{"time":"2026-03-01T12:00:00.005Z","partition":"shard-1","position":"495:3","index":7,"reason":"bad_field",` +
 			`"detail":"field 4: \"x\" is no number",` + want + `}`
-		if d := cmp.Diff(want, string(AppendLetter(nil, l, letterTime, max))); d != "" {
+		if d := cmp.Diff(want, string(AppendLetter(nil, l, letterTime, limit))); d != "" {
 			t.Errorf("letter (-want +got):\n%s", d)
 		}
 	}
@@ -44,11 +44,11 @@ func FuzzLetter(f *testing.F) {
 	f.Add("shard-1", "495", 7, "detail", []byte("2 123 eni-1"), 5)
 	f.Add("", "\xff", -1, "\"", []byte{0x1f, 0x8b, 0xff}, 64)
 	f.Add("a", "b", 0, "c", []byte("gr\u00fcn\u2028"), 3)
-	f.Fuzz(func(t *testing.T, partition, at string, index int, detail string, data []byte, max int) {
-		if max < 0 {
+	f.Fuzz(func(t *testing.T, partition, at string, index int, detail string, data []byte, limit int) {
+		if limit < 0 {
 			return
 		}
-		line := AppendLetter(nil, Letter{Partition: partition, Index: index, Detail: detail, Data: data, Size: len(data)}, letterTime, max)
+		line := AppendLetter(nil, Letter{Partition: partition, Index: index, Detail: detail, Data: data, Size: len(data)}, letterTime, limit)
 		if bytes.ContainsAny(line, "\n\r") || !utf8.Valid(line) {
 			t.Fatalf("not one line of UTF-8: %q", line)
 		}
@@ -62,8 +62,8 @@ func FuzzLetter(f *testing.F) {
 		if utf8.ValidString(partition) && got.Partition != partition || utf8.ValidString(detail) && got.Detail != detail {
 			t.Errorf("ParseLetter(%s) = %+v, want partition %q and detail %q", line, got, partition, detail)
 		}
-		if n := len(got.Data); n > max || n < min(len(data), max)-utf8.UTFMax || !bytes.HasPrefix(data, got.Data) {
-			t.Errorf("data %q came back as %q with a limit of %d", data, got.Data, max)
+		if n := len(got.Data); n > limit || n < min(len(data), limit)-utf8.UTFMax || !bytes.HasPrefix(data, got.Data) {
+			t.Errorf("data %q came back as %q with a limit of %d", data, got.Data, limit)
 		}
 	})
 }

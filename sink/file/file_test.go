@@ -196,6 +196,7 @@ func TestContract(t *testing.T) {
 	run := func(name string, cfg Config) {
 		t.Run(name, func(t *testing.T) {
 			sinktest.Run(t, sinktest.Options{Virtual: true, New: func(t *testing.T) sinktest.Harness {
+				t.Helper()
 				dir := t.TempDir()
 				cfg := cfg
 				cfg.Path = filepath.Join(dir, cfg.Path)
@@ -203,10 +204,11 @@ func TestContract(t *testing.T) {
 				s := open(t, cfg, d)
 				return sinktest.Harness{
 					Sink:    s,
-					Durable: func(t *testing.T) []sinktest.RowID { return ids(t, lines(t, dir)) },
+					Durable: func(t *testing.T) []sinktest.RowID { t.Helper(); return ids(t, lines(t, dir)) },
 					Break:   func(*testing.T) sinktest.Fault { return d.fail(syscall.ENOSPC) },
 					Forbid:  func(*testing.T) { d.fail(syscall.EROFS) },
 					Close: func(t *testing.T) {
+						t.Helper()
 						if err := s.Close(); err != nil && d.err == nil {
 							t.Errorf("Close = %v", err)
 						}
@@ -238,12 +240,13 @@ func TestContract(t *testing.T) {
 // Standard output takes part of a block; what it took is not written again.
 func TestContractOfStdout(t *testing.T) {
 	sinktest.Run(t, sinktest.Options{Virtual: true, New: func(t *testing.T) sinktest.Harness {
+		t.Helper()
 		var out bytes.Buffer
 		d := &disk{osFiles: osFiles{stdout: &out}}
 		s := open(t, DefaultConfig(), d)
 		return sinktest.Harness{
 			Sink:    s,
-			Durable: func(t *testing.T) []sinktest.RowID { return ids(t, split(t, out.Bytes())) },
+			Durable: func(t *testing.T) []sinktest.RowID { t.Helper(); return ids(t, split(t, out.Bytes())) },
 			Break:   func(*testing.T) sinktest.Fault { return d.fail(syscall.EAGAIN) },
 			Forbid:  func(*testing.T) { d.fail(syscall.EPIPE) },
 			Close:   func(*testing.T) { _ = s.Close() },

@@ -71,6 +71,7 @@ func BenchmarkProduce(b *testing.B) {
 }
 
 func benchProduce(b *testing.B, place string, change func(*Config)) {
+	b.Helper()
 	addrs := startBroker(b, place)
 	cfg := DefaultConfig()
 	cfg.Brokers = addrs
@@ -91,7 +92,11 @@ func benchProduce(b *testing.B, place string, change func(*Config)) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer w.Close(b.Context())
+	defer func() {
+		if err := w.Close(b.Context()); err != nil {
+			b.Error(err)
+		}
+	}()
 	done := func(err error) {
 		if err != nil {
 			b.Error(err)

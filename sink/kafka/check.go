@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ func (s *Sink) Check(ctx context.Context) error {
 // check looks at one topic. Only that of the rows has its timestamps chosen by us.
 func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, rows bool) error {
 	if err := client.Ping(ctx); err != nil {
-		return fmt.Errorf("brokers: reaching %s: %w%s", strings.Join(c.Brokers, ", "), err, c.pingHint(err))
+		return fmt.Errorf("brokers: reaching %s: %w%s", strings.Join(c.Brokers, ", "), err, pingHint(err))
 	}
 	admin := kadm.NewClient(client)
 	n, err := c.partitions(ctx, admin, topic)
@@ -65,19 +64,16 @@ func (f *faults) limit(settings map[string]string, key string, check func(v int)
 	}
 }
 
-func (c *Config) pingHint(err error) string {
+// pingHint says what usually causes err.
+func pingHint(err error) string {
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
 		return "; set sasl.username and sasl.password_file to a user that the brokers know"
 	case isCertificate(err):
 		return "; set tls.ca_file to the authority that signed the brokers' certificates"
-	case errors.Is(err, io.EOF):
-		return "; a broker that closes the connection at once expects other settings: set tls.enabled as its listener is, and" +
-			" sasl.username and sasl.password_file to a user that it knows"
-	case !c.TLS.Enabled && c.SASL.Mechanism == "":
-		return "; if the listener asks for TLS or SASL, set tls and sasl"
 	}
-	return ""
+	return "; a broker that does not answer, or closes the connection at once, is often one whose listener expects other settings:" +
+		" set tls.enabled as the listener is, and sasl.username and sasl.password_file to a user that it knows"
 }
 
 // partitions returns the number of partitions of topic, which it creates if it may.

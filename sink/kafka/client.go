@@ -148,17 +148,14 @@ type clientLog struct{ log zerolog.Logger }
 func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelWarn }
 
 func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	e := l.log.Warn()
+	as := zerolog.WarnLevel
 	if level == kgo.LogLevelError {
-		e = l.log.Error()
+		as = zerolog.ErrorLevel
 	}
+	fields := make(map[string]any, len(keyvals)/2)
 	for i := 0; i+1 < len(keyvals); i += 2 {
 		key, _ := keyvals[i].(string)
-		if err, ok := keyvals[i+1].(error); ok {
-			e = e.AnErr(key, err)
-		} else {
-			e = e.Str(key, fmt.Sprint(keyvals[i+1]))
-		}
+		fields[key] = fmt.Sprint(keyvals[i+1])
 	}
-	e.Str("detail", msg).Msg("kafka client")
+	l.log.WithLevel(as).Str("detail", msg).Fields(fields).Msg("kafka client")
 }

@@ -69,12 +69,13 @@ func (d *DeadLetter) Put(ctx context.Context, l sink.Letter) error {
 	if err := d.room.Acquire(ctx, weight(value)); err != nil {
 		return errors.Join(err, d.lastError())
 	}
-	d.send(&kgo.Record{Topic: d.cfg.DeadLetter.Topic, Value: value})
+	d.send(&kgo.Record{Topic: d.cfg.DeadLetter.Topic, Value: value}) //nolint:contextcheck // see send
 	return nil
 }
 
 func weight(value []byte) int64 { return min(int64(len(value)), letterBytes) }
 
+// send produces r without a context: the end of one would fail the letters of other callers in the same batch.
 func (d *DeadLetter) send(r *kgo.Record) {
 	d.mu.Lock()
 	d.pending++
@@ -107,7 +108,7 @@ func (d *DeadLetter) lastError() error {
 // refusal, which it returns, and until ctx is over for any other.
 func (d *DeadLetter) Flush(ctx context.Context) error {
 	for again := false; ; again = true {
-		d.retry()
+		d.retry() //nolint:contextcheck // see send
 		if err := d.wait(ctx); err != nil {
 			return errors.Join(err, d.lastError())
 		}

@@ -89,8 +89,8 @@ func classify(err error) class {
 	return classTransient
 }
 
-func is(err error, any ...*kerr.Error) bool {
-	for _, e := range any {
+func is(err error, targets ...*kerr.Error) bool {
+	for _, e := range targets {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -191,6 +191,7 @@ func (c *cut) Await(ctx context.Context) error {
 func TestContract(t *testing.T) {
 	harness := func(change func(*Config), fault func(*stage) sinktest.Fault) func(*testing.T) sinktest.Harness {
 		return func(t *testing.T) sinktest.Harness {
+			t.Helper()
 			s := newStage(t, change)
 			return sinktest.Harness{
 				Sink:    s.sink,

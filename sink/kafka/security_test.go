@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -136,6 +137,13 @@ func TestTLS(t *testing.T) {
 	err = open(TLSConfig{Enabled: true}).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "set tls.ca_file") {
 		t.Errorf("Check of an unknown authority = %v, want advice about tls.ca_file", err)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err = open(TLSConfig{}).Check(ctx)
+	if err == nil || !strings.Contains(err.Error(), "set tls.enabled as the listener is") {
+		t.Errorf("Check of a TLS listener without TLS = %v, want advice about tls.enabled", err)
 	}
 
 	cfg := testConfig(cluster)

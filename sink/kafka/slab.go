@@ -157,6 +157,9 @@ func (s *slab) fill(b *row.Batch, i, limit int, st *stamper, tooLarge func(i int
 }
 
 // send hands all records to the client. From here on s may be answered, released and filled again at any time.
+//
+// The records have no context of their Write: the client gives up a whole partition's rows, those of other Writers too, when the
+// context of the first of them ends.
 func (s *slab) send() {
 	s.since = time.Now()
 	s.pool.sink.metrics.inFlight(len(s.buf))

@@ -62,7 +62,7 @@ func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
 		}
 		s.entry = e
 		e.Hold(1)
-		s.send()
+		s.send() //nolint:contextcheck // see send
 	}
 	if letters == 0 {
 		return nil

@@ -275,8 +275,8 @@ func (w *memoryWriter) tick() {
 
 // settle makes everything up to the last Write that advanced ready, and commits it unless commits are refused.
 func (w *memoryWriter) settle() {
-	for i := len(w.pending) - 1; i >= 0; i-- {
-		if w.pending[i].advanced {
+	for i, write := range slices.Backward(w.pending) {
+		if write.advanced {
 			w.ready = i + 1
 			break
 		}

@@ -43,9 +43,9 @@ func memoryHarness(m *Memory) Harness {
 
 func TestMemory(t *testing.T) {
 	for name, open := range map[string]func() *Memory{
-		"AtOnce":  func() *Memory { return &Memory{} },
-		"Delayed": func() *Memory { return &Memory{Delay: time.Second} },
-		"Fencing": func() *Memory { return &Memory{Fencing: true, Delay: time.Second} },
+		"AtOnce":  func() *Memory { return &Memory{MaxHeld: 3000} },
+		"Delayed": func() *Memory { return &Memory{MaxHeld: 3000, Delay: time.Second} },
+		"Fencing": func() *Memory { return &Memory{MaxHeld: 3000, Fencing: true, Delay: time.Second} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			Run(t, Options{

@@ -101,6 +101,7 @@ func Run(t *testing.T, o Options) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
 			body := func(t *testing.T) {
+				t.Helper()
 				h := o.New(t)
 				defer h.Close(t)
 				ctx, cancel := context.WithTimeout(t.Context(), o.Patience)
