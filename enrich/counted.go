@@ -67,7 +67,9 @@ func (j *join) counted(f *flow, out *row.Row) (bool, row.CountedHow) {
 }
 
 // placed says whether it is known where e is: in a scope, or in a declared network outside all of them.
-func (e *end) placed() bool { return e.scope != metadata.NoScope || e.ans.Grade == metadata.Prefix }
+func (e *end) placed() bool {
+	return e.scope != metadata.NoScope || e.outside || e.ans.Grade == metadata.Prefix
+}
 
 // firstLeg says whether a forwarder's record is the leg on which the flow enters its first forwarder. The legs on which the
 // forwarder itself is an end of the packet (the outside of a NAT gateway) belong to another flow. A flow that comes from

@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"net/netip"
+	"strings"
 
 	"dredge/flowlog"
 	"dredge/metadata"
@@ -141,7 +142,8 @@ func (j *join) find(f *flow, e *end, which row.End) {
 				e.scope = s
 			}
 		}
-		if f.by.known && j.byInterface(f, e) {
+		if f.by.known {
+			j.byInterface(f, e)
 			return
 		}
 		j.byAddress(f, e, metadata.RecordInterface)
@@ -155,43 +157,54 @@ func (j *join) find(f *flow, e *end, which row.End) {
 	j.byAddress(f, e, why)
 }
 
-// byInterface answers from the interface that recorded, whose own address e has. False leaves the answer to the address.
-func (j *join) byInterface(f *flow, e *end) bool {
+// byInterface answers for an end whose address is the recording interface's own. A pod's or task's claim of the address names
+// it from wherever the flow is seen, so it goes before what runs behind the interface; and where several workloads share the
+// interface, nothing but such a claim names one of them. Without pkt-* fields the record doesn't even say which of a shared
+// interface's addresses was used.
+func (j *join) byInterface(f *flow, e *end) {
 	c := &f.by.facts
-	if !c.Shared {
+	var a metadata.Answer
+	if e.exact || !c.Shared {
+		a = j.lookup(f, e)
+	}
+	named := j.e.naming.Has(a.Grade)
+	reason := metadata.SharedInterface
+	switch {
+	case a.Endpoint == c.Endpoint:
+		// The address leads to this interface too.
+	case named && (a.Endpoint == 0 || j.claimOn(a.Endpoint, f.by.id)):
+		e.ans = a
+		return
+	case named && !j.isInterface(a.Endpoint):
+		reason = metadata.LayersDisagree // a claim on another interface; that one did not send this packet
+	case a.Grade != metadata.Unknown && a.Candidates[0] != 0 && !j.isInterface(a.Candidates[0]):
+		e.ans = a // it isn't certain which of several claims holds
+		return
+	}
+	switch {
+	case c.Shared || reason == metadata.LayersDisagree:
+		e.ans = metadata.Answer{Reason: reason, Endpoint: c.Endpoint, Workload: c.Workload}
+	case j.e.naming.Has(c.Grade):
 		e.ans = metadata.Answer{Grade: c.Grade, Reason: metadata.RecordInterface, Endpoint: c.Endpoint, Workload: c.Workload}
-		if j.e.naming.Has(c.Grade) {
-			return true
-		}
-		e.ans.Reason = c.Reason
-		if a := j.lookup(f, e); j.e.naming.Has(a.Grade) || a.Candidates[0] != 0 {
-			e.ans = a
-		}
-		return true
+	case named:
+		e.ans = a
+	default:
+		e.ans = metadata.Answer{Grade: c.Grade, Reason: c.Reason, Endpoint: c.Endpoint, Workload: c.Workload}
 	}
-	// Several workloads share the interface: only a pod's or task's own claim on it names one of them. Without pkt-*
-	// fields the record doesn't even say which of the interface's addresses was used.
-	node := metadata.Answer{Reason: metadata.SharedInterface, Endpoint: c.Endpoint, Workload: c.Workload}
-	if e.exact {
-		a := j.lookup(f, e)
-		switch {
-		case !j.e.naming.Has(a.Grade):
-			if a.Grade != metadata.Unknown {
-				e.ans = a
-				return true
-			}
-		case a.Endpoint == c.Endpoint:
-		default:
-			if eni := j.view.Endpoint(a.Endpoint).ENI; eni == "" || eni == f.by.id {
-				e.ans = a
-				return true
-			}
-			node.Reason = metadata.LayersDisagree
-		}
-	}
-	e.ans = node
-	return true
 }
+
+// claimOn says whether id is a pod or task that claims addresses of interface eni, or doesn't say of which.
+func (j *join) claimOn(id metadata.EndpointID, eni string) bool {
+	ep := j.view.Endpoint(id)
+	return !strings.HasPrefix(ep.Owner, interfaceOwner) && (ep.ENI == "" || ep.ENI == eni)
+}
+
+func (j *join) isInterface(id metadata.EndpointID) bool {
+	return strings.HasPrefix(j.view.Endpoint(id).Owner, interfaceOwner)
+}
+
+// interfaceOwner begins the owner ids of interfaces (docs/reference/events.md).
+const interfaceOwner = "eni:"
 
 // scope finds the routing domain of an end that is not proven to be the interface's own.
 func (j *join) scope(f *flow, e *end, which row.End) (metadata.Scope, metadata.Reason) {
@@ -213,17 +226,11 @@ func (j *join) scope(f *flow, e *end, which row.End) (metadata.Scope, metadata.R
 	if s == f.by.scope && s != metadata.NoScope {
 		return s, why // an address inside the local CIDRs is answered by that VPC or not at all
 	}
-	if which == row.EndDst && r.Direction == flowlog.Egress {
-		switch r.TrafficPath {
-		case pathSameVPC:
-			if f.by.scope != metadata.NoScope {
-				return f.by.scope, metadata.RecordScope
-			}
-		case pathVirtualPrivateGateway:
-			if s != metadata.Public {
-				return metadata.NoScope, metadata.RecordScope // left for another site, so it is in no VPC of ours
-			}
-		}
+	// traffic-path 1 says that the next hop is in the VPC, not that the destination is: it may be a NAT gateway. 4 and 5 say that
+	// it is a peer, but not which: that takes the topology.
+	if which == row.EndDst && r.TrafficPath == pathVirtualPrivateGateway && s != metadata.Public {
+		e.outside = true // left for another site, so it is in no VPC of ours
+		return metadata.NoScope, metadata.ScopeUnknown
 	}
 	if j.traits.nextHop && s != metadata.Public && f.local != row.EndUnknown && f.local != which {
 		if vpc := r.Text(flowlog.FieldNextHopVPCID); vpc != nil && !forwards(r.Text(flowlog.FieldNextHopInterfaceType)) {

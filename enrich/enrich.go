@@ -186,7 +186,9 @@ type end struct {
 	scope       metadata.Scope
 	// own says that addr is proven to be the recording interface's own.
 	own bool
-	ans metadata.Answer
+	// outside says that addr is in no VPC, although its scope is not known.
+	outside bool
+	ans     metadata.Answer
 }
 
 // flow is one record while it is being joined.

@@ -21,6 +21,9 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 		w := j.view.Workload(e.ans.Workload)
 		side.Identity = j.e.identities.named(j.view, e.ans.Endpoint, e.ans.Workload)
 		side.Named = w.App != ""
+		if !side.Named {
+			side.Reason = metadata.NoWorkload.String()
+		}
 		if local {
 			side.Identity = j.fill(side.Identity, f.r)
 			if side.Named && j.traits.tags {
@@ -30,7 +33,7 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 		j.endpoint(side, e.ans.Endpoint)
 	case e.ans.Grade == metadata.PublicEnd:
 		side.Identity = j.publicIdentity(f, e, which)
-	case e.ans.Reason == metadata.SharedInterface:
+	case e.ans.Reason == metadata.SharedInterface || e.ans.Reason == metadata.LayersDisagree && e.ans.Grade == metadata.Unknown:
 		side.Identity = j.e.identities.node(j.view, e.ans.Endpoint, e.ans.Workload)
 		if local {
 			side.Identity = j.fill(side.Identity, f.r)

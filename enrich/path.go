@@ -7,7 +7,6 @@ import (
 
 // Codes of traffic-path; it is there for egress only. 2 and 8 are internet gateways, 7 is a gateway endpoint.
 const (
-	pathSameVPC               = 1
 	pathVirtualPrivateGateway = 3
 	pathInterRegionPeering    = 5
 	pathLocalGateway          = 6

@@ -98,29 +98,29 @@ func sideColumns(end End) []Column {
 // codeColumns are the columns with closed vocabularies. They stand together, as encoders write a run of them in one piece.
 func codeColumns() []Column {
 	return []Column{
-		{Name: "src_grade", Set: Core, Doc: gradeDoc("source"), Texts: gradeTexts, Code: func(r *Row) uint8 { return gradeCode(r.Src.Grade) }},
-		{Name: "dst_grade", Set: Core, Doc: gradeDoc("destination"), Texts: gradeTexts, Code: func(r *Row) uint8 { return gradeCode(r.Dst.Grade) }},
-		{Name: "protocol", Set: Core, Optional: true, Doc: "Protocol: `tcp`, `udp`, `icmp`, … or the IANA number.", Texts: protocolTexts(), Code: func(r *Row) uint8 { return r.Protocol }},
-		{Name: "action", Set: Core, Optional: true, Doc: "What was done with the traffic.", Texts: actionTexts, Code: func(r *Row) uint8 { return uint8(r.Action) }},
-		{Name: "path", Set: Core, Doc: "Class of way that the flow took.", Texts: pathTexts, Code: func(r *Row) uint8 { return uint8(r.Path) }},
+		{Name: "src_grade", Set: Core, Doc: gradeDoc("source"), Texts: gradeTexts, Code: func(r *Row) uint16 { return gradeCode(r.Src.Grade) }},
+		{Name: "dst_grade", Set: Core, Doc: gradeDoc("destination"), Texts: gradeTexts, Code: func(r *Row) uint16 { return gradeCode(r.Dst.Grade) }},
+		{Name: "protocol", Set: Core, Optional: true, Doc: "Protocol: `tcp`, `udp`, `icmp`, … or the IANA number.", Texts: protocolTexts(), Code: protocolCode},
+		{Name: "action", Set: Core, Optional: true, Doc: "What was done with the traffic.", Texts: actionTexts, Code: func(r *Row) uint16 { return uint16(r.Action) }},
+		{Name: "path", Set: Core, Doc: "Class of way that the flow took.", Texts: pathTexts, Code: func(r *Row) uint16 { return uint16(r.Path) }},
 		{
 			Name: "counted", Type: Boolean, Set: Core, Doc: "Whether this observation is the one of its flow that counts. A sum over counted rows counts no flow twice.", Texts: boolTexts,
-			Code: func(r *Row) uint8 {
+			Code: func(r *Row) uint16 {
 				if r.Counted {
 					return 1
 				}
 				return 0
 			},
 		},
-		{Name: "observed_at", Set: Core, Doc: "Where the flow was recorded: at one of its ends, or by a forwarder in the `middle`.", Texts: endTexts, Code: func(r *Row) uint8 { return uint8(r.ObservedAt) }},
-		{Name: "client", Set: Core, Doc: "Side that opened the connection.", Texts: endTexts[:EndMiddle], Code: func(r *Row) uint8 { return uint8(r.Client) }},
-		{Name: "flows", Type: Long, Unit: "flows", Role: Metric, Set: Core, Doc: "Always 1: the row is one flow-log record.", Texts: oneTexts, Code: func(*Row) uint8 { return 0 }},
-		{Name: "direction", Set: Evidence, Doc: "Direction, seen from the interface that recorded.", Texts: directionTexts, Code: func(r *Row) uint8 { return uint8(r.Direction) }},
-		{Name: "direction_by", Set: Evidence, Doc: "How the direction is known.", Texts: directionByTexts, Code: func(r *Row) uint8 { return uint8(r.DirectionBy) }},
-		{Name: "client_by", Set: Evidence, Doc: "How the client side is known.", Texts: clientByTexts, Code: func(r *Row) uint8 { return uint8(r.ClientBy) }},
-		{Name: "counted_how", Set: Evidence, Doc: "Rule that decided which observation of the flow counts.", Texts: countedHowTexts, Code: func(r *Row) uint8 { return uint8(r.CountedHow) }},
-		{Name: "src_status", Set: Evidence, Doc: statusDoc("source"), Texts: statusTexts[:], Code: func(r *Row) uint8 { return uint8(r.Src.Status()) }},
-		{Name: "dst_status", Set: Evidence, Doc: statusDoc("destination"), Texts: statusTexts[:], Code: func(r *Row) uint8 { return uint8(r.Dst.Status()) }},
+		{Name: "observed_at", Set: Core, Doc: "Where the flow was recorded: at one of its ends, or by a forwarder in the `middle`.", Texts: endTexts, Code: func(r *Row) uint16 { return uint16(r.ObservedAt) }},
+		{Name: "client", Set: Core, Doc: "Side that opened the connection.", Texts: endTexts[:EndMiddle], Code: func(r *Row) uint16 { return uint16(r.Client) }},
+		{Name: "flows", Type: Long, Unit: "flows", Role: Metric, Set: Core, Doc: "Always 1: the row is one flow-log record.", Texts: oneTexts, Code: func(*Row) uint16 { return 0 }},
+		{Name: "direction", Set: Evidence, Doc: "Direction, seen from the interface that recorded.", Texts: directionTexts, Code: func(r *Row) uint16 { return uint16(r.Direction) }},
+		{Name: "direction_by", Set: Evidence, Doc: "How the direction is known.", Texts: directionByTexts, Code: func(r *Row) uint16 { return uint16(r.DirectionBy) }},
+		{Name: "client_by", Set: Evidence, Doc: "How the client side is known.", Texts: clientByTexts, Code: func(r *Row) uint16 { return uint16(r.ClientBy) }},
+		{Name: "counted_how", Set: Evidence, Doc: "Rule that decided which observation of the flow counts.", Texts: countedHowTexts, Code: func(r *Row) uint16 { return uint16(r.CountedHow) }},
+		{Name: "src_status", Set: Evidence, Doc: statusDoc("source"), Texts: statusTexts[:], Code: func(r *Row) uint16 { return uint16(r.Src.Status()) }},
+		{Name: "dst_status", Set: Evidence, Doc: statusDoc("destination"), Texts: statusTexts[:], Code: func(r *Row) uint16 { return uint16(r.Dst.Status()) }},
 	}
 }
 
@@ -213,13 +213,23 @@ func appendRowID(dst []byte, b *Batch, r *Row) []byte {
 // RowID returns the row's id as it stands in the column row_id.
 func RowID(b *Batch, r *Row) string { return string(appendRowID(nil, b, r)) }
 
+const noProtocol = 256
+
+func protocolCode(r *Row) uint16 {
+	if r.Missing&MissingProtocol != 0 {
+		return noProtocol
+	}
+	return uint16(r.Protocol)
+}
+
+// protocolTexts are the protocols by number; one more stands for a record that has none.
 func protocolTexts() []string {
 	names := map[int]string{
 		1: "icmp", 2: "igmp", 4: "ipv4", 6: "tcp", 17: "udp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6",
 		89: "ospf", 112: "vrrp", 132: "sctp",
 	}
-	texts := make([]string, 256)
-	for i := range texts {
+	texts := make([]string, noProtocol+1)
+	for i := range noProtocol {
 		texts[i] = strconv.Itoa(i)
 		if name, ok := names[i]; ok {
 			texts[i] = name

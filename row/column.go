@@ -18,7 +18,7 @@ const (
 
 var typeTexts = []string{"string", "long", "boolean", "string array"} //nolint:gochecknoglobals // read-only table
 
-func (t Type) String() string { return textOf(typeTexts, uint8(t)) }
+func (t Type) String() string { return textOf(typeTexts, t) }
 
 // Role is what Druid makes of a column.
 type Role uint8
@@ -32,7 +32,7 @@ const (
 
 var roleTexts = []string{"dimension", "metric", "timestamp"} //nolint:gochecknoglobals // read-only table
 
-func (r Role) String() string { return textOf(roleTexts, uint8(r)) }
+func (r Role) String() string { return textOf(roleTexts, r) }
 
 // Set is a group of columns that one setting turns on.
 type Set string
@@ -103,7 +103,7 @@ type Column struct {
 	// Digits returns a number that is written as a string; false when it is absent.
 	Digits func(r *Row) (uint64, bool)
 	// Code returns an index into Texts, where "" is absent. The texts of a Boolean or Long column are literals.
-	Code  func(r *Row) uint8
+	Code  func(r *Row) uint16
 	Texts []string
 	// List returns the value of a StringArray column; an empty one is absent.
 	List func(r *Row) []string

@@ -73,7 +73,7 @@ var statusTexts = [Statuses]string{ //nolint:gochecknoglobals // read-only table
 }
 
 // String returns the text that stands in src_status and dst_status.
-func (s Status) String() string { return textOf(statusTexts[:], uint8(s)) }
+func (s Status) String() string { return textOf(statusTexts[:], s) }
 
 // Status tells which of the five cases the end is.
 func (s *Side) Status() Status {

@@ -102,7 +102,7 @@ const (
 )
 
 // gradeCode is the place of a grade in gradeTexts; 0 for what is no grade.
-func gradeCode(grade string) uint8 {
+func gradeCode(grade string) uint16 {
 	switch grade {
 	case "confirmed":
 		return 1
@@ -142,15 +142,15 @@ var (
 	}
 )
 
-func (a Action) String() string      { return textOf(actionTexts, uint8(a)) }
-func (d Direction) String() string   { return textOf(directionTexts, uint8(d)) }
-func (d DirectionBy) String() string { return textOf(directionByTexts, uint8(d)) }
-func (e End) String() string         { return textOf(endTexts, uint8(e)) }
-func (c ClientBy) String() string    { return textOf(clientByTexts, uint8(c)) }
-func (c CountedHow) String() string  { return textOf(countedHowTexts, uint8(c)) }
-func (p Path) String() string        { return textOf(pathTexts, uint8(p)) }
+func (a Action) String() string      { return textOf(actionTexts, a) }
+func (d Direction) String() string   { return textOf(directionTexts, d) }
+func (d DirectionBy) String() string { return textOf(directionByTexts, d) }
+func (e End) String() string         { return textOf(endTexts, e) }
+func (c ClientBy) String() string    { return textOf(clientByTexts, c) }
+func (c CountedHow) String() string  { return textOf(countedHowTexts, c) }
+func (p Path) String() string        { return textOf(pathTexts, p) }
 
-func textOf(texts []string, i uint8) string {
+func textOf[T ~uint8 | ~uint16](texts []string, i T) string {
 	if int(i) >= len(texts) {
 		return "unknown"
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 type codeColumn struct {
-	code func(*row.Row) uint8
+	code func(*row.Row) uint16
 	// rendered is the whole column for every code; the last one stands for codes that have no text.
 	rendered []string
 	shift    int
