@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"strings"
 
+	"dredge/consumer/kinesis"
 	"dredge/internal/httpd"
 	"dredge/internal/telemetry"
+	"dredge/pipeline"
+	"dredge/row"
 )
 
 // Config is the whole file. docs/reference/config.md is generated from it.
@@ -17,23 +20,60 @@ type Config struct {
 	Log telemetry.LogConfig `yaml:"log"`
 	// HTTP says where metrics, health and the page are served.
 	HTTP httpd.Config `yaml:"http"`
+	// AWS says how AWS is reached.
+	AWS AWSConfig `yaml:"aws"`
+	// Kinesis is the stream to read and how its shards are shared among workers.
+	Kinesis kinesis.Config `yaml:"kinesis"`
+	// Pipeline bounds memory and waiting, and says which layout the lines have.
+	Pipeline pipeline.Config `yaml:"pipeline"`
+	// Identity says where knowledge of owners comes from.
+	Identity IdentityConfig `yaml:"identity"`
+	// Rows says what a row holds.
+	Rows row.Config `yaml:"rows"`
+	// Sink says where rows go.
+	Sink SinkConfig `yaml:"sink"`
+	// DeadLetter says what becomes of input that is no flow log.
+	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
 }
 
 // Default is what runs when the file says nothing. It is valid except for what only the user can know.
 func Default() Config {
 	return Config{
-		Log:  telemetry.DefaultLogConfig(),
-		HTTP: httpd.DefaultConfig(),
+		Log:        telemetry.DefaultLogConfig(),
+		HTTP:       httpd.DefaultConfig(),
+		Kinesis:    kinesis.DefaultConfig(),
+		Pipeline:   pipeline.DefaultConfig(),
+		Identity:   defaultIdentity(),
+		Rows:       row.DefaultConfig(),
+		Sink:       defaultSink(),
+		DeadLetter: defaultDeadLetter(),
 	}
 }
 
-// Validate reports every fault, each with its full key.
+// Validate reports every fault, each with its full key. A file without kinesis is one for `dredge replay`; ValidateService
+// asks for a stream as well.
 func (c Config) Validate() error {
-	return errors.Join(
+	errs := []error{
 		under("log", c.Log.Validate()),
 		under("http", c.HTTP.Validate()),
-	)
+		under("aws", c.AWS.Validate()),
+		under("pipeline", c.Pipeline.Validate()),
+		under("identity", c.Identity.Validate()),
+		under("rows", c.Rows.Validate()),
+		under("sink", c.Sink.Validate()),
+		under("dead_letter", c.DeadLetter.Validate()),
+	}
+	if c.Kinesis != kinesis.DefaultConfig() {
+		errs = append(errs, under("kinesis", c.Kinesis.Validate()))
+	}
+	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {
+		errs = append(errs, errors.New("sink.kafka.dead_letter.topic: is empty although dead_letter.type is kafka; write the topic's name"))
+	}
+	return errors.Join(errs...)
 }
+
+// ValidateService is what `dredge run` needs beyond Validate.
+func (c Config) ValidateService() error { return under("kinesis", c.Kinesis.Validate()) }
 
 // under puts the section's name before each fault in err.
 func under(section string, err error) error {

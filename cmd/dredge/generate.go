@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"dredge/internal/flowgen"
+	"dredge/metadata/event"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,9 +23,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/klauspost/compress/gzip"
 	"github.com/spf13/cobra"
-
-	"dredge/internal/flowgen"
-	"dredge/metadata/event"
 )
 
 // Bounds of one PutRecords request.

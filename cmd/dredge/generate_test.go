@@ -3,6 +3,10 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"dredge/flowlog"
+	"dredge/internal/awsfake"
+	"dredge/internal/flowgen"
+	"dredge/metadata/event"
 	"errors"
 	"io"
 	"net/http"
@@ -16,11 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
-
-	"dredge/flowlog"
-	"dredge/internal/awsfake"
-	"dredge/internal/flowgen"
-	"dredge/metadata/event"
 )
 
 func generate(t *testing.T, args ...string) (progress string, err error) {

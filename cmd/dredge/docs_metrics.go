@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/internal/telemetry"
+)
+
+// recorder registers with reg and remembers what was registered, because a vector without children shows nothing when gathered.
+type recorder struct {
+	*prometheus.Registry
+	seen []prometheus.Collector
+}
+
+func (r *recorder) Register(c prometheus.Collector) error {
+	r.seen = append(r.seen, c)
+	return r.Registry.Register(c)
+}
+
+func (r *recorder) MustRegister(cs ...prometheus.Collector) {
+	r.seen = append(r.seen, cs...)
+	r.Registry.MustRegister(cs...)
+}
+
+// describeMetrics builds the whole service with every kind of sink, which starts nothing, and reads what it registered.
+func describeMetrics() ([]metric, error) {
+	seen := map[string]metric{}
+	for _, kind := range []string{config.SinkKafka, config.SinkFile} {
+		c := config.Default()
+		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
+		c.Identity.Files = []string{"events.jsonl"}
+		c.Sink.Type = kind
+		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
+		c.HTTP.Listen = ""
+		reg := &recorder{Registry: telemetry.NewRegistry()}
+		svc, err := newService(c, clientsFrom(aws.Config{Region: "us-east-1"}, c.AWS, c.Kinesis.FailoverTime), zerolog.Nop(), reg)
+		if err != nil {
+			return nil, fmt.Errorf("build the service with sink %s: %w", kind, err)
+		}
+		if err := svc.close(); err != nil {
+			return nil, err
+		}
+		for _, collector := range reg.seen {
+			for _, d := range describe(collector) {
+				if m, ok := parseDesc(d.String()); ok && strings.HasPrefix(m.name, "dredge_") {
+					seen[m.name] = m
+				}
+			}
+		}
+	}
+	seen["dredge_build_info"] = metric{"dredge_build_info", "Always 1; the labels say what is running.", "`version`, `revision`, `go`"}
+	list := make([]metric, 0, len(seen))
+	for _, m := range seen {
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+func describe(c prometheus.Collector) []*prometheus.Desc {
+	ch := make(chan *prometheus.Desc, 1024)
+	c.Describe(ch)
+	close(ch)
+	var out []*prometheus.Desc
+	for d := range ch {
+		out = append(out, d)
+	}
+	return out
+}
+
+// parseDesc reads a Desc by its text: the library has no other door.
+func parseDesc(text string) (metric, bool) {
+	m := regexp.MustCompile(`fqName: "([^"]+)", help: "((?:[^"\\]|\\.)*)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(text)
+	if m == nil {
+		return metric{}, false
+	}
+	var labels []string
+	for l := range strings.SplitSeq(m[3], ",") {
+		if l != "" {
+			labels = append(labels, "`"+l+"`")
+		}
+	}
+	return metric{name: m[1], help: strings.ReplaceAll(m[2], `\"`, `"`), labels: strings.Join(labels, ", ")}, true
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dredge/config"
+	"dredge/internal/telemetry"
+)
+
+func newRunCmd() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "Run the service: Kinesis shards in, named flows out",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, os.Environ())
+			if err != nil {
+				return err
+			}
+			if err := c.ValidateService(); err != nil {
+				return err
+			}
+			log := telemetry.NewLogger(c.Log, cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
+			ctx := cmd.Context()
+			clients, err := newAWSClients(ctx, c.AWS, c.Kinesis.FailoverTime/3)
+			if err != nil {
+				return err
+			}
+			svc, err := newService(c, clients, log, telemetry.NewRegistry())
+			if err != nil {
+				return err
+			}
+			addr, err := svc.listen(ctx)
+			if err != nil {
+				return err
+			}
+			if addr != nil {
+				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page and metrics")
+			}
+			log.Info().Str("source", c.Kinesis.StreamName+c.Kinesis.StreamARN).Str("sink", svc.outputs.describe).Msg("starting")
+			return svc.run(ctx)
+		},
+	}
+	addConfigFlag(cmd, &path)
+	return cmd
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"dredge/config"
+	"dredge/consumer/kinesis"
+	"dredge/consumer/kinesis/lease"
+	"dredge/internal/httpd"
+	"dredge/internal/page"
+	"dredge/metadata/file"
+	"dredge/metadata/store"
+)
+
+// service is the whole process that `dredge run` and `dredge demo` run: identity sources, the Kinesis worker, the pipeline,
+// the sink and the HTTP server.
+type service struct {
+	cfg     config.Config
+	log     zerolog.Logger
+	core    *core
+	worker  *kinesis.Worker
+	sources []*file.Source
+	http    *httpd.Server
+	outputs *outputs
+}
+
+// newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
+func newService(c config.Config, clients awsClients, log zerolog.Logger, reg metricsRegistry) (*service, error) {
+	s := &service{cfg: c, log: log}
+	identity, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg})
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range c.Identity.Files {
+		src, err := newIdentityFile(c.Identity, path, identity, log, reg)
+		if err != nil {
+			return nil, fmt.Errorf("identity.files: %w", err)
+		}
+		s.sources = append(s.sources, src)
+	}
+	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
+		return nil, err
+	}
+	s.core, err = newCore(c, coreDeps{
+		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, gate: true, log: log, reg: reg,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.outputs.close())
+	}
+	leases, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases)
+	if err != nil {
+		return nil, errors.Join(err, s.outputs.close())
+	}
+	s.worker, err = kinesis.New(c.Kinesis, kinesis.Deps{
+		Kinesis: clients.kinesis, Leases: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.outputs.close())
+	}
+	status := &statusPage{
+		started: time.Now(), source: "Kinesis " + c.Kinesis.StreamName + c.Kinesis.StreamARN, sink: s.outputs.describe,
+		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
+	}
+	handlers := page.Handlers(status.status)
+	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
+	s.http, err = httpd.New(c.HTTP, httpd.Deps{
+		Gatherer: reg, Log: log, Handlers: handlers,
+		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.leasesReady}},
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.outputs.close())
+	}
+	return s, nil
+}
+
+// listen binds the HTTP address; nil means that the server is off.
+func (s *service) listen(ctx context.Context) (net.Addr, error) { return s.http.Listen(ctx) }
+
+// run works until ctx ends, then drains: the worker first, which needs everything else alive; HTTP last, so that the final
+// figures can still be scraped. It returns when nothing that it started runs.
+func (s *service) run(ctx context.Context) error {
+	// Garbage may not double what the byte budget allows.
+	debug.SetMemoryLimit(s.cfg.Pipeline.MemoryLimit())
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var beside errgroup.Group
+	beside.Go(func() error { return s.core.identity.Run(background) })
+	for _, src := range s.sources {
+		beside.Go(func() error { return src.Run(background) })
+	}
+	beside.Go(func() error { return s.http.Run(background) })
+
+	err := s.awaitIdentity(ctx)
+	if err == nil {
+		err = s.worker.Run(ctx)
+	}
+	stop()
+	return errors.Join(err, beside.Wait(), s.outputs.close())
+}
+
+// awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not
+// stop a Kinesis consumer.
+func (s *service) awaitIdentity(ctx context.Context) error {
+	if len(s.sources) == 0 {
+		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.files")
+		return nil
+	}
+	deadline := time.NewTimer(s.cfg.Identity.StartTimeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := s.identityReady()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-deadline.C:
+			s.log.Error().Err(err).Dur("waited", s.cfg.Identity.StartTimeout).Msg("identity is not complete, starting degraded")
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *service) identityReady() error {
+	for _, src := range s.sources {
+		if !src.Loaded() {
+			return fmt.Errorf("%s was not read to its end yet", src.Path())
+		}
+	}
+	return nil
+}
+
+func (s *service) leasesReady() error {
+	w := s.worker.Status()
+	switch {
+	case w.Draining:
+		return errors.New("draining")
+	case w.TableReadAt.IsZero():
+		return errors.New("the lease table was not read yet")
+	case w.Owned == 0 && w.Target > 0:
+		return fmt.Errorf("owns no lease of %d to be had", w.Unfinished)
+	}
+	return nil
+}
+
+// close gives back what newService opened, when run is never called.
+func (s *service) close() error { return s.outputs.close() }
+
+// metricsRegistry is what the parts register with and /metrics gathers from.
+type metricsRegistry interface {
+	prometheus.Registerer
+	prometheus.Gatherer
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/sink"
+	"dredge/sink/file"
+	"dredge/sink/kafka"
+)
+
+// outputs are the sink and the dead letter that the configuration asks for.
+type outputs struct {
+	sink       sink.Sink
+	deadLetter sink.DeadLetter
+	// check tries the connections and says what is wrong with them.
+	check func(context.Context) error
+	// describe names the sink and its guarantee for people.
+	describe string
+	closers
+}
+
+func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prometheus.Registerer) (*outputs, error) {
+	enc, err := newEncoder(c.Rows)
+	if err != nil {
+		return nil, err
+	}
+	out := &outputs{check: func(context.Context) error { return nil }}
+	letters := sink.DeadLetter(sink.Discard{})
+	switch c.DeadLetter.Type {
+	case config.DeadLetterFile:
+		f, err := file.NewDeadLetter(c.DeadLetter.File, file.Deps{Registry: reg, Stdout: stdout})
+		if err != nil {
+			return nil, fmt.Errorf("dead_letter.file: %w", err)
+		}
+		letters = f
+		out.add(f.Close)
+	case config.DeadLetterKafka:
+		k, err := kafka.NewDeadLetter(c.Sink.Kafka, log)
+		if err != nil {
+			return nil, fmt.Errorf("dead_letter: %w", err)
+		}
+		letters = k
+		out.add(func() error { k.Close(); return nil })
+		out.check = k.Check
+	}
+	out.deadLetter = sink.Count(letters, reg)
+	switch c.Sink.Type {
+	case config.SinkKafka:
+		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{Encoder: enc, DeadLetter: out.deadLetter, Registry: reg, Log: log})
+		if err != nil {
+			return nil, fmt.Errorf("sink.kafka: %w", err)
+		}
+		letterCheck := out.check
+		out.check = func(ctx context.Context) error { return errors.Join(k.Check(ctx), letterCheck(ctx)) }
+		out.sink = k
+		out.describe = fmt.Sprintf("Kafka topic %s, at least once", c.Sink.Kafka.Topic)
+		out.add(func() error { k.Close(); return nil })
+	case config.SinkFile:
+		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Registry: reg, Stdout: stdout})
+		if err != nil {
+			return nil, fmt.Errorf("sink.file: %w", err)
+		}
+		out.sink = f
+		letterCheck := out.check
+		out.check = func(ctx context.Context) error { return errors.Join(f.Check(ctx), letterCheck(ctx)) }
+		out.describe = fmt.Sprintf("file %s, at least once", c.Sink.File.Path)
+		out.add(f.Close)
+	}
+	return out, nil
+}

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dredge/metadata"
+	"dredge/sink/file"
+	"dredge/sink/kafka"
+)
+
+// IdentityConfig says where knowledge of owners comes from and how it is kept.
+type IdentityConfig struct {
+	// Files are JSON Lines files of identity events, or directories of them; they are followed as they grow.
+	Files []string `yaml:"files"`
+	// PollInterval is the time between two looks for new events in files.
+	PollInterval time.Duration `yaml:"poll_interval"`
+	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
+	StartTimeout time.Duration `yaml:"start_timeout"`
+	// Store says how long knowledge is kept and what is believed.
+	Store metadata.Config `yaml:"store"`
+}
+
+func defaultIdentity() IdentityConfig {
+	return IdentityConfig{PollInterval: 500 * time.Millisecond, StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
+}
+
+// Validate reports every fault of c.
+func (c IdentityConfig) Validate() error {
+	var errs []error
+	for i, f := range c.Files {
+		if f == "" {
+			errs = append(errs, fmt.Errorf("files[%d]: is empty; write the path of a file or directory of identity events", i))
+		}
+	}
+	if c.PollInterval < 10*time.Millisecond || c.PollInterval > time.Minute {
+		errs = append(errs, fmt.Errorf("poll_interval: %s is outside 10ms to 1m; 500ms suits most files", c.PollInterval))
+	}
+	if c.StartTimeout < 0 || c.StartTimeout > time.Hour {
+		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
+	}
+	return errors.Join(append(errs, under("store", c.Store.Validate()))...)
+}
+
+// The kinds of sink.
+const (
+	SinkKafka = "kafka"
+	SinkFile  = "file"
+)
+
+// SinkConfig says where rows go.
+type SinkConfig struct {
+	// Type is kafka or file.
+	Type string `yaml:"type"`
+	// Kafka is the cluster, when type is kafka.
+	Kafka kafka.Config `yaml:"kafka"`
+	// File is the file, when type is file.
+	File file.Config `yaml:"file"`
+}
+
+func defaultSink() SinkConfig {
+	return SinkConfig{Type: SinkFile, Kafka: kafka.DefaultConfig(), File: file.DefaultConfig()}
+}
+
+// Validate reports every fault of the section that Type names.
+func (c SinkConfig) Validate() error {
+	switch c.Type {
+	case SinkKafka:
+		return under("kafka", c.Kafka.Validate())
+	case SinkFile:
+		return under("file", c.File.Validate())
+	}
+	return fmt.Errorf("type: %q is unknown; write %s or %s", c.Type, SinkKafka, SinkFile)
+}
+
+// The kinds of dead letter.
+const (
+	DeadLetterNone  = "none"
+	DeadLetterFile  = "file"
+	DeadLetterKafka = "kafka"
+)
+
+// DeadLetterConfig says what becomes of input that is no flow log. It is counted in any case.
+type DeadLetterConfig struct {
+	// Type is none, file, or kafka: the topic sink.kafka.dead_letter.topic.
+	Type string `yaml:"type"`
+	// File is the file, when type is file.
+	File file.DeadLetterConfig `yaml:"file"`
+}
+
+func defaultDeadLetter() DeadLetterConfig {
+	return DeadLetterConfig{Type: DeadLetterNone, File: file.DefaultDeadLetterConfig()}
+}
+
+// Validate reports every fault of the section that Type names.
+func (c DeadLetterConfig) Validate() error {
+	switch c.Type {
+	case DeadLetterNone, DeadLetterKafka:
+		return nil
+	case DeadLetterFile:
+		return under("file", c.File.Validate())
+	}
+	return fmt.Errorf("type: %q is unknown; write %s, %s or %s", c.Type, DeadLetterNone, DeadLetterFile, DeadLetterKafka)
+}
