@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bench struct {
 	*testing.T
 	kinesis *fakeKinesis
+	api     API // kinesis, unless a test puts a real client here
 	store   lease.Store
 	sink    *fakeSink
 	cfg     Config
@@ -88,6 +89,7 @@ func inBubble(t *testing.T, shards int, test func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, kinesis: newFakeKinesis(shards), store: lease.NewMemory(), sink: newFakeSink(), cfg: testConfig()}
+		b.api = b.kinesis
 		defer func() {
 			for _, r := range b.running {
 				r.stop()
@@ -120,7 +122,7 @@ func (b *bench) start(id string, change ...func(*Config)) *runningWorker {
 	}
 	var err error
 	r.Worker, err = New(cfg, Deps{
-		Kinesis: b.kinesis, Leases: r.store, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
+		Kinesis: b.api, Leases: r.store, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -167,7 +169,7 @@ func (b *bench) await(what string, limit time.Duration, cond func() bool) time.D
 		if time.Since(start) > limit {
 			b.Fatalf("%s: not within %s\n%s", what, limit, b.dump())
 		}
-		<-time.After(20 * time.Millisecond)
+		<-time.After(max(20*time.Millisecond, limit/500))
 	}
 }
 

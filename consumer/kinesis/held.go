@@ -33,9 +33,9 @@ type held struct {
 	work     context.Context
 	stopWork context.CancelCauseFunc
 
-	// write is held over each conditional write, so that no two of them start from the same counter. Nothing that can wait for
-	// a sink or a shard is done under it.
-	write sync.Mutex
+	// write has an element while a conditional write is under way, so that no two of them start from the same counter. It is a
+	// channel because it is held over a remote call, and whoever waits must be able to give up.
+	write chan struct{}
 	gone  bool // guarded by write: nothing is written any more
 
 	mu        sync.Mutex
@@ -55,7 +55,7 @@ type held struct {
 
 // hold starts to renew and to read a lease that was won by a write begun at sent.
 func (w *Worker) hold(l lease.Lease, sent time.Time, move string) {
-	h := &held{key: l.Key, lease: l, measured: sent, kbps: l.ThroughputKBps}
+	h := &held{key: l.Key, lease: l, write: make(chan struct{}, 1), measured: sent, kbps: l.ThroughputKBps}
 	h.life, h.kill = context.WithCancelCause(w.life)
 	h.work, h.stopWork = context.WithCancelCause(h.life)
 	h.setState(StateParents)
@@ -97,11 +97,10 @@ func (w *Worker) renewLoop(h *held) {
 // renew proves that the lease still is ours and writes the checkpoint when it can move on. It ends the life of a lease that was
 // lost, and the work of one that another worker asks for.
 func (w *Worker) renew(h *held) error {
-	h.write.Lock()
-	defer h.write.Unlock()
-	if err := h.ours(); err != nil {
+	if err := h.beginWrite(); err != nil {
 		return err
 	}
+	defer h.endWrite()
 	now := time.Now()
 	l, r := h.renewal(now)
 	ctx, cancel := context.WithTimeout(h.life, w.cfg.callTimeout())
@@ -146,7 +145,23 @@ func (w *Worker) renew(h *held) error {
 	return nil
 }
 
-// ours says whether the row may still be written; with h.write held.
+// beginWrite waits for its turn to write the row. It fails when the row may not be written any more.
+func (h *held) beginWrite() error {
+	select {
+	case h.write <- struct{}{}:
+	case <-h.life.Done():
+		return context.Cause(h.life)
+	}
+	if err := h.ours(); err != nil {
+		h.endWrite()
+		return err
+	}
+	return nil
+}
+
+func (h *held) endWrite() { <-h.write }
+
+// ours says whether the row may still be written; between beginWrite and endWrite.
 func (h *held) ours() error {
 	if h.gone {
 		return errLeaseLost
@@ -219,11 +234,10 @@ func (h *held) current() lease.Lease {
 
 // release gives the lease up in the table: to the next owner when there is one, else to nobody. It returns how it left.
 func (w *Worker) release(h *held) string {
-	h.write.Lock()
-	defer h.write.Unlock()
-	if h.ours() != nil {
+	if h.beginWrite() != nil {
 		return ""
 	}
+	defer h.endWrite()
 	ctx, cancel := context.WithTimeout(h.life, w.cfg.callTimeout())
 	defer cancel()
 	l, move, give := h.current(), moveReleased, w.store.Evict
