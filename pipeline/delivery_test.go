@@ -503,13 +503,23 @@ func (w *transaction) Close(context.Context) error { return nil }
 // Many partitions with payloads larger than a slice, and room for hardly more than one: all of them finish. A deadlock fails
 // the bubble.
 func TestLargePayloadsNeverDeadlock(t *testing.T) {
-	// A reserve smaller and one larger than the rows of a slice.
-	for _, reserve := range []int64{128 << 10, 2 << 20} {
-		t.Run(ByteSize(reserve).String(), func(t *testing.T) { checkLargePayloads(t, reserve) })
+	for _, c := range []struct {
+		name    string
+		reserve ByteSize // for rows on their way
+		shards  int
+		sizes   []int // of payloads, two to a chunk
+	}{
+		{"reserve below a slice", 128 * KiB, 6, []int{2000, 1, 7000, 1, 100, 1, 4000, 1}},
+		{"reserve above a slice", 2 * MiB, 6, []int{2000, 1, 7000, 1, 100, 1, 4000, 1}},
+		// The first payload's rows take nearly all of the reserve, and are not committed yet when parts of the second one come
+		// in the same slice.
+		{"caught behind parts", 512 * KiB, 1, []int{500, 5000}},
+	} {
+		t.Run(c.name, func(t *testing.T) { checkLargePayloads(t, int64(c.reserve), c.shards, c.sizes) })
 	}
 }
 
-func checkLargePayloads(t *testing.T, reserve int64) {
+func checkLargePayloads(t *testing.T, reserve int64, shards int, sizes []int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		kept := &transactions{}
@@ -517,8 +527,14 @@ func checkLargePayloads(t *testing.T, reserve int64) {
 		cost := r.p.cfg.sliceCost()
 		r.p.budget = newBudget(cost+reserve+1, cost, reserve)
 		r.p.laneShare = reserve / int64(cap(r.p.lanes))
+		var chunks []stream.Chunk
+		total := 0
+		for i := 0; i < len(sizes); i += 2 {
+			chunks = append(chunks, chunk(1+i, message("flows", flowLines(0, sizes[i])...), message("flows", flowLines(0, sizes[i+1])...)))
+			total += sizes[i] + sizes[i+1]
+		}
 		var wg sync.WaitGroup
-		for k := range 6 {
+		for k := range shards {
 			wg.Go(func() {
 				name := fmt.Sprintf("shard-%d", k)
 				h, _, err := r.p.Open(t.Context(), name)
@@ -527,8 +543,7 @@ func checkLargePayloads(t *testing.T, reserve int64) {
 					return
 				}
 				got := &progress{t: t}
-				for i, n := range []int{2000, 7000, 100, 4000} {
-					c := chunk(1+2*i, message("flows", flowLines(0, n)...), message("flows", flowLine(0)))
+				for _, c := range chunks {
 					c.Partition = name
 					if err := h.Handle(t.Context(), c, got.tell); err != nil {
 						t.Error(err)
@@ -540,13 +555,13 @@ func checkLargePayloads(t *testing.T, reserve int64) {
 				if err := h.Close(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if got.last() != pos(8) {
+				if got.last() != pos(len(sizes)) {
 					t.Errorf("%s: told %q", name, got.last())
 				}
 			})
 		}
 		wg.Wait()
-		if n := kept.rows.Load(); n != 6*(13100+4) {
+		if n := kept.rows.Load(); n != int64(shards*total) {
 			t.Errorf("%d rows", n)
 		}
 		r.atRest()
@@ -591,6 +606,7 @@ func TestFlushInTheMiddleOfAPayload(t *testing.T) {
 // The books balance and nothing is passed over, whatever the sink does and whenever the work is stopped. The test does what
 // a source does: after an error it opens the partition anew and reads on from what was told, or from where the sink stands.
 func TestBooksBalanceUnderFaults(t *testing.T) {
+	made := map[string][]byte{} // payloads, because making them takes longer than the check
 	rapid.Check(t, func(rt *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.IntRange(0, 2600), 1, 12).Draw(rt, "sizes")
 		bad := rapid.SliceOfN(rapid.IntRange(0, 7), len(sizes), len(sizes)).Draw(rt, "bad")
@@ -598,26 +614,30 @@ func TestBooksBalanceUnderFaults(t *testing.T) {
 		faults := rapid.SliceOfN(rapid.IntRange(0, 5), 0, 6).Draw(rt, "faults")
 		perChunk := rapid.IntRange(1, 4).Draw(rt, "payloads per chunk")
 		synctest.Test(t, func(t *testing.T) {
-			checkUnderFaults(t, sizes, bad, faults, perChunk, fencing)
+			checkUnderFaults(t, made, sizes, bad, faults, perChunk, fencing)
 		})
 	})
 }
 
-func checkUnderFaults(t *testing.T, sizes, bad, faults []int, perChunk int, fencing bool) {
+func checkUnderFaults(t *testing.T, made map[string][]byte, sizes, bad, faults []int, perChunk int, fencing bool) {
 	t.Helper()
 	r := newRig(t, func(c *Config, _ *Deps) { c.Slice = 64 * KiB })
 	r.mem.Fencing, r.mem.Delay = fencing, 20*time.Millisecond
 	var all []stream.Payload
-	want := map[string]bool{}
+	want := map[sinktest.RowID]bool{}
 	for i, n := range sizes {
-		lines := flowLines(0, n)
-		for j := range lines {
-			want[sinktest.RowID{Partition: "shard-1", Position: pos(i + 1), Index: j}.String()] = true
+		for j := range n {
+			want[sinktest.RowID{Partition: "shard-1", Position: pos(i + 1), Index: j}] = true
 		}
-		if bad[i] == 0 {
-			lines = append(lines, "rubbish")
+		key := fmt.Sprint(n, bad[i] == 0)
+		if made[key] == nil {
+			lines := flowLines(0, n)
+			if bad[i] == 0 {
+				lines = append(lines, "rubbish")
+			}
+			made[key] = message("flows", lines...)
 		}
-		all = append(all, stream.Payload{Data: message("flows", lines...), At: pos(i + 1), Arrived: time.Now()})
+		all = append(all, stream.Payload{Data: made[key], At: pos(i + 1), Arrived: time.Now()})
 	}
 	var told stream.Position
 	for range len(faults) + 1 {
@@ -683,9 +703,9 @@ func checkUnderFaults(t *testing.T, sizes, bad, faults []int, perChunk int, fenc
 	if told != all[len(all)-1].At {
 		t.Errorf("told %q at the end", told)
 	}
-	times := map[string]int{}
+	times := map[sinktest.RowID]int{}
 	for _, s := range r.mem.All() {
-		times[s.ID().String()]++
+		times[s.ID()]++
 	}
 	for id := range want {
 		if times[id] == 0 {
