@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -29,90 +28,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// disk is the operating system's files with a fault on request: err is what the next writes give after half of their bytes.
-type disk struct {
-	osFiles
-	mu      sync.Mutex
-	err     error
-	syncErr error
-	met     chan struct{}
-	syncs   int
-}
-
-func (d *disk) OpenFile(name string, flag int, mode fs.FileMode) (handle, error) {
-	h, err := d.osFiles.OpenFile(name, flag, mode)
-	if err != nil {
-		return nil, err
-	}
-	return &diskFile{handle: h, d: d}, nil
-}
-
-type diskFile struct {
-	handle
-	d *disk
-}
-
-func (f *diskFile) Write(p []byte) (int, error) { return f.d.write(f.handle, p) }
-
-func (d *disk) write(to io.Writer, p []byte) (int, error) {
-	d.mu.Lock()
-	err, met := d.err, d.met
-	if err != nil && met != nil {
-		close(met)
-		d.met = nil
-	}
-	d.mu.Unlock()
-	if err != nil {
-		n, _ := to.Write(p[:len(p)/2])
-		return n, err
-	}
-	return to.Write(p)
-}
-
-func (f *diskFile) Sync() error {
-	f.d.mu.Lock()
-	defer f.d.mu.Unlock()
-	f.d.syncs++
-	if f.d.syncErr != nil {
-		return f.d.syncErr
-	}
-	return f.handle.Sync()
-}
-
-// Stdout is a pipe with the same faults.
-func (d *disk) Stdout() io.Writer { return diskPipe{d} }
-
-type diskPipe struct{ d *disk }
-
-func (p diskPipe) Write(b []byte) (int, error) { return p.d.write(p.d.stdout, b) }
-
-type diskFault struct {
-	d   *disk
-	met chan struct{}
-}
-
-func (d *disk) fail(err error) diskFault {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.err, d.met = err, make(chan struct{})
-	return diskFault{d, d.met}
-}
-
-func (f diskFault) Mend() {
-	f.d.mu.Lock()
-	defer f.d.mu.Unlock()
-	f.d.err, f.d.met = nil, nil
-}
-
-func (f diskFault) Await(ctx context.Context) error {
-	select {
-	case <-f.met:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 func open(t *testing.T, cfg Config, d *disk) *Sink {
 	t.Helper()
@@ -575,39 +490,6 @@ func TestDeadLetter(t *testing.T) {
 	}
 	if err := d.Put(t.Context(), letters[0]); !errors.Is(err, errClosed) {
 		t.Errorf("Put after Close = %v, want %v", err, errClosed)
-	}
-}
-
-func TestValidate(t *testing.T) {
-	if err := DefaultConfig().Validate(); err != nil {
-		t.Error(err)
-	}
-	f := func(change func(*Config), want string) {
-		t.Helper()
-		c := DefaultConfig()
-		change(&c)
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Validate = %v, want %q", err, want)
-		}
-	}
-	f(func(c *Config) { c.Path = "" }, "path: empty; write a file, or - for standard output")
-	f(func(c *Config) { c.Path = "out/" }, `path: "out/" is a directory; write a file in it, for example "out/rows.jsonl"`)
-	f(func(c *Config) { c.Compression = "lz4" }, `compression: "lz4" is unknown; write auto, none, gzip or zstd`)
-	f(func(c *Config) { c.FlushInterval = -1 }, "flush_interval: -1ns is out of range")
-	f(func(c *Config) { c.BlockBytes = 1 }, "block_bytes: 1 is out of range")
-	f(func(c *Config) { c.RotateBytes = -1 }, "rotate_bytes: -1 is negative")
-	f(func(c *Config) { c.RotateAge = -1 }, "rotate_age: -1ns is negative")
-	f(func(c *Config) { c.RotateAge = time.Hour }, "standard output cannot rotate")
-	f(func(c *Config) { c.Fsync = "always" }, `fsync: "always" is unknown; write never or commit`)
-	f(func(c *Config) { c.RetryBackoff = 0 }, "retry_backoff: 0s must be positive")
-
-	d := DefaultDeadLetterConfig()
-	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "path: empty") {
-		t.Errorf("a dead letter without a path = %v", err)
-	}
-	d.Path, d.MaxDataBytes = "dead.jsonl", 0
-	if err := d.Validate(); err == nil || !strings.Contains(err.Error(), "max_data_bytes: 0 is out of range") {
-		t.Errorf("a dead letter without data = %v", err)
 	}
 }
 
