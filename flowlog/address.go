@@ -1,17 +1,24 @@
 package flowlog
 
-import "net/netip"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // parseAddr reads a whole token as an address, without allocating: netip.ParseAddr takes a string and keeps it in its
 // error. It accepts what netip accepts, except zone ids; an IPv4-mapped IPv6 address is unmapped.
 func parseAddr(b []byte) (netip.Addr, bool) {
-	if len(b) > 0 && len(b) <= 45 { // ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255
-		if a, n, ok := parseIPv4(b, 0); ok && n == len(b) {
-			return a, true
-		}
+	if len(b) == 0 || len(b) > 45 { // ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255
+		return netip.Addr{}, false
+	}
+	if bytes.IndexByte(b, ':') >= 0 {
 		return parseIPv6(b)
 	}
-	return netip.Addr{}, false
+	a, n, ok := parseIPv4(b, 0)
+	if !ok || n != len(b) {
+		return netip.Addr{}, false
+	}
+	return a, true
 }
 
 // parseIPv4 reads a dotted quad at b[i:] and returns the index after it. Leading zeros are refused, as netip does: they
@@ -130,14 +137,11 @@ func parseIPv6(b []byte) (netip.Addr, bool) {
 	return netip.AddrFrom16(ip).Unmap(), true
 }
 
+// hexDigit returns the value of a hexadecimal digit.
 func hexDigit(c byte) (uint, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return uint(c - '0'), true
-	case 'a' <= c && c <= 'f':
-		return uint(c-'a') + 10, true
-	case 'A' <= c && c <= 'F':
-		return uint(c-'A') + 10, true
+	if v := uint(c) - '0'; v <= 9 {
+		return v, true
 	}
-	return 0, false
+	v := uint(c|0x20) - 'a'
+	return v + 10, v <= 5
 }

@@ -44,7 +44,9 @@ func (d *Decoder) Append(b *Batch, f *Format, line []byte, origin, index uint32)
 		b.Records = append(b.Records, Record{})
 	}
 	r := &b.Records[n]
-	*r = Record{Format: f, Origin: origin, Index: index, batch: b, span: uint32(firstSpan)}
+	*r = Record{} // then field by field: a composite literal would be built beside and copied, 330 bytes of it
+	r.Format, r.Origin, r.Index = f, origin, index
+	r.batch, r.span = b, uint32(firstSpan)
 	if !d.fields(r, f, line, b.spans[firstSpan:]) {
 		*r = Record{}
 		b.Records = b.Records[:n]

@@ -370,12 +370,12 @@ func TestLongLines(t *testing.T) {
 // TestUnorderedEnvelopeIsBounded puts more events before their description than the reader looks ahead.
 func TestUnorderedEnvelopeIsBounded(t *testing.T) {
 	event := `{"id":"1","timestamp":1,"message":"` + lineA + `"},`
-	make := func(size int) []byte {
+	envelope := func(size int) []byte {
 		events := strings.Repeat(event, size/len(event))
 		return []byte(`{"logEvents":[` + strings.TrimSuffix(events, ",") + `],"messageType":"DATA_MESSAGE","owner":"o","logGroup":"g","logStream":"s"}`)
 	}
 	r := NewReader(0, 0)
-	r.Reset(zip(t, make(lookAhead/2)))
+	r.Reset(zip(t, envelope(lookAhead/2)))
 	n := 0
 	for r.Next() {
 		if r.Meta().LogGroup != "g" || string(r.Line()) != lineA {
@@ -386,7 +386,7 @@ func TestUnorderedEnvelopeIsBounded(t *testing.T) {
 	if r.Err() != nil || n != lookAhead/2/len(event) {
 		t.Errorf("%d lines, %v", n, r.Err())
 	}
-	r.Reset(zip(t, make(2*lookAhead)))
+	r.Reset(zip(t, envelope(2*lookAhead)))
 	if r.Next() {
 		t.Error("a line without its description")
 	}
