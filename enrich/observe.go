@@ -49,8 +49,7 @@ func NewSightings(r metadata.Resolver, to Heartbeats) (*Sightings, error) {
 // from a transit gateway, whose tgw-*-eni are attachments. The packet's own address (pkt-*) counts only where source/dest
 // check is known to be on: elsewhere it may be anybody's.
 func (s *Sightings) Observe(in *flowlog.Batch) {
-	var scratch scratch // nothing here needs interned text
-	j := join{view: s.resolver.View(), in: in, scratch: &scratch}
+	j := join{view: s.resolver.View(), in: in} // without scratch: nothing here needs interned text
 	run := run{to: s.to}
 	for i := range in.Records {
 		r := &in.Records[i]
