@@ -41,7 +41,7 @@ type Event struct {
 	Op    Op     `json:"op"`
 	Obs   int64  `json:"obs,omitempty"`
 	// From and To are the valid time, half open. From absent means Obs, and since ever when both are; To absent means open. A
-	// release says its instant in To, else in From, else in Obs; so does an observe, whose From and To span a range.
+	// release says its instant in To, else in From, else in Obs; so does an observe, unless From and To span a range.
 	From int64 `json:"from,omitempty"`
 	To   int64 `json:"to,omitempty"`
 	// Acc is the border uncertainty in milliseconds (crawl gap, clock skew). It reaches outwards: an assign may be true since

@@ -228,7 +228,11 @@ func (p Parser) checkTimes(e *Event) error {
 		return reject(BadTime, "acc: %d ms; write 0 to %d", e.Acc, int64(MaxAcc))
 	}
 	if e.To != 0 && e.Op != Release && e.Op != Progress {
-		if start := e.Start(); e.To < start || e.To == start && e.Op != Observe {
+		start := e.Start()
+		if e.Op == Observe {
+			start = e.From // without one it is an instant
+		}
+		if e.To < start || e.To == start && e.Op != Observe {
 			return reject(BadTime, "to: %d is not after from %d", e.To, start)
 		}
 	}

@@ -16,13 +16,18 @@ import (
 func estate(tb testing.TB, addresses, versions int) *Store {
 	tb.Helper()
 	s := newStore(tb)
+	apps := make([]string, 500)
+	for i := range apps {
+		apps[i] = fmt.Sprintf("app-%d", i)
+	}
 	e := event.Event{Op: event.Assign, Src: "bench", Scope: "vpc-1", WL: &event.Workload{}}
 	for v := range versions {
 		for i := range addresses {
 			e.IP = benchIP(i).String()
-			e.Owner = fmt.Sprintf("eni:eni-%07x", (i+v*7919)%addresses)
+			owner := (i + v*7919) % addresses
+			e.Owner = fmt.Sprintf("eni:eni-%07x", owner)
 			e.From = int64(1+v) * 600_000
-			e.WL.App = fmt.Sprintf("app-%d", (i+v)%500)
+			e.WL.App = apps[owner%len(apps)]
 			if err := s.Apply(&e); err != nil {
 				tb.Fatal(err)
 			}

@@ -229,7 +229,10 @@ func (s *Store) tellAddress(e *event.Event, sc metadata.Scope) {
 	case event.Release:
 		told[0].kind, told[0].from = end, e.End()
 	default:
-		told[0].kind, told[0].from, told[0].to = sight, e.Start(), e.End()+1
+		told[0].kind, told[0].from, told[0].to = sight, e.From, e.End()+1
+		if e.From == 0 {
+			told[0].from = e.End()
+		}
 	}
 	port := portKey(e.Proto, e.Port)
 	s.tell(keyScope(sc, ip), ip, port, told[:n])
