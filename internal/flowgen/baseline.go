@@ -38,6 +38,7 @@ func (m *LatestValue) Apply(e *event.Event) {
 		if layer[k].owner == e.Owner {
 			delete(layer, k)
 		}
+	default: // the rest says nothing of who has an address
 	}
 }
 

@@ -2,6 +2,7 @@ package flowgen
 
 import (
 	"bytes"
+	"dredge/metadata/event"
 	"errors"
 	"fmt"
 	"iter"
@@ -9,8 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-
-	"dredge/metadata/event"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -84,30 +83,30 @@ type Bulk struct {
 func NewBulk(cfg BulkConfig) (*Bulk, error) {
 	var errs []error
 	if cfg.Lines < 1 || cfg.LinesPerPayload < 1 {
-		errs = append(errs, fmt.Errorf("Lines, LinesPerPayload: %d, %d: both must be at least 1", cfg.Lines, cfg.LinesPerPayload))
+		errs = append(errs, fmt.Errorf("lines %d, lines per payload %d: both must be at least 1", cfg.Lines, cfg.LinesPerPayload))
 	}
 	if n := cfg.Addresses; n < 1024 || n > 1<<23 || bits.OnesCount(uint(n)) != 1 {
-		errs = append(errs, fmt.Errorf("Addresses: %d is no power of two from 1024 to %d", n, 1<<23))
+		errs = append(errs, fmt.Errorf("addresses: %d is no power of two from 1024 to %d", n, 1<<23))
 	}
 	if cfg.Versions < 2 || cfg.Workloads < 1 {
-		errs = append(errs, fmt.Errorf("Versions, Workloads: %d, %d: write at least 2 and 1", cfg.Versions, cfg.Workloads))
+		errs = append(errs, fmt.Errorf("versions %d, workloads %d: write at least 2 and 1", cfg.Versions, cfg.Workloads))
 	}
 	if cfg.NearShare < 0 || cfg.NoOwnerShare < 0 || cfg.NearShare+cfg.NoOwnerShare > 1 {
-		errs = append(errs, fmt.Errorf("NearShare, NoOwnerShare: %v, %v are not shares", cfg.NearShare, cfg.NoOwnerShare))
+		errs = append(errs, fmt.Errorf("near share, no-owner share: %v, %v are not shares", cfg.NearShare, cfg.NoOwnerShare))
 	}
 	b := &Bulk{cfg: cfg, end: cfg.End.UnixMilli() / 60_000 * 60_000}
 	b.from = b.end - cfg.History.Milliseconds()
 	if len(errs) == 0 {
 		b.part = (b.end - b.from) / int64(cfg.Versions)
 		if cfg.Recent.Milliseconds()+4*near > b.part || cfg.Recent < 2*time.Minute {
-			errs = append(errs, fmt.Errorf("Recent: %s: write at least 2m and 4m less than History/Versions", cfg.Recent))
+			errs = append(errs, fmt.Errorf("recent: %s: write at least 2m and 4m less than History/Versions", cfg.Recent))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	if _, err := newGzip(cfg.GzipLevel); err != nil {
-		return nil, fmt.Errorf("GzipLevel: %w", err)
+		return nil, fmt.Errorf("gzip level: %w", err)
 	}
 	for v := range uint64(cfg.Versions) {
 		odd := mix(cfg.Seed+v*31) | 1
@@ -343,7 +342,8 @@ func (w *BulkWriter) Text(i int) []byte {
 		dst = w.appendLine(dst, local, start, start+int64(w.below(10)))
 		dst = append(dst, `"}`...)
 	}
-	w.text = append(dst, "]}"...)
+	dst = append(dst, "]}"...)
+	w.text = dst
 	return w.text
 }
 

@@ -2,9 +2,10 @@ package flowgen
 
 import (
 	"bytes"
+	"dredge/flowlog"
+	"dredge/metadata/event"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -12,20 +13,17 @@ import (
 	"testing"
 	"time"
 
-	"dredge/flowlog"
-	"dredge/metadata/event"
-
 	"github.com/klauspost/compress/gzip"
 )
 
-func newBulk(t testing.TB, mend func(*BulkConfig)) *Bulk {
-	t.Helper()
+func newBulk(tb testing.TB, mend func(*BulkConfig)) *Bulk {
+	tb.Helper()
 	cfg := DefaultBulkConfig(start, 20_000)
 	cfg.Addresses = 1 << 14
 	mend(&cfg)
 	b, err := NewBulk(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
@@ -164,12 +162,12 @@ func TestBulkIsAFunctionOfTheIndex(t *testing.T) {
 
 func TestBulkConfigFaults(t *testing.T) {
 	for want, mend := range map[string]func(*BulkConfig){
-		"Lines":     func(c *BulkConfig) { c.Lines = 0 },
-		"Addresses": func(c *BulkConfig) { c.Addresses = 1000 },
-		"Versions":  func(c *BulkConfig) { c.Versions = 1 },
-		"NearShare": func(c *BulkConfig) { c.NearShare = 1.5 },
-		"Recent":    func(c *BulkConfig) { c.Recent = c.History },
-		"GzipLevel": func(c *BulkConfig) { c.GzipLevel = 77 },
+		"lines":      func(c *BulkConfig) { c.Lines = 0 },
+		"addresses":  func(c *BulkConfig) { c.Addresses = 1000 },
+		"versions":   func(c *BulkConfig) { c.Versions = 1 },
+		"near share": func(c *BulkConfig) { c.NearShare = 1.5 },
+		"recent":     func(c *BulkConfig) { c.Recent = c.History },
+		"gzip level": func(c *BulkConfig) { c.GzipLevel = 77 },
 	} {
 		cfg := DefaultBulkConfig(start, 1)
 		mend(&cfg)
@@ -212,59 +210,4 @@ func BenchmarkBulkTenures(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "tenures/s")
-}
-
-// BenchmarkLayout renders lines of every layout.
-func BenchmarkLayout(b *testing.B) {
-	s := newSim(b, bare())
-	f := s.vpcByName["prod"].nat[0].iface
-	l := line{
-		at: f, next: f, src: f.primary, dst: s.s3[0], pktSrc: f.primary, pktDst: s.s3[0], packets: 12, bytes: 3456,
-		start: 1772366400, end: 1772366459, srcPort: 44444, dstPort: 443, proto: protoTCP, egress: true, path: 8,
-	}
-	for _, text := range []string{V2, V5, V8, V11} {
-		layout, err := ParseLayout(text)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(fmt.Sprint("v", layout.version), func(b *testing.B) {
-			b.ReportAllocs()
-			var dst []byte
-			for b.Loop() {
-				dst = layout.appendLine(dst[:0], &l)
-			}
-			b.SetBytes(int64(len(dst)))
-		})
-	}
-}
-
-// BenchmarkSim runs the demo's estate; one iteration is a second of virtual time.
-func BenchmarkSim(b *testing.B) {
-	s := newSim(b, Demo(start))
-	at, lines := start.Add(2*time.Minute), 0
-	for range s.Until(at) {
-		continue
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		at = at.Add(time.Second)
-		for it := range s.Until(at) {
-			if it.Payload != nil {
-				lines += it.Payload.Lines
-			}
-		}
-	}
-	b.ReportMetric(float64(lines)/b.Elapsed().Seconds(), "lines/s")
-}
-
-func TestLayoutsRenderWithoutAllocation(t *testing.T) {
-	s := newSim(t, bare())
-	f := s.vpcByName["eks"].nat[0].iface
-	l := line{at: f, next: f, src: f.primary, dst: s.s3[0], pktSrc: f.primary, pktDst: s.s3[0], packets: 1, bytes: 40, start: 1, end: 2}
-	dst := make([]byte, 0, 4096)
-	layout := s.vpcByName["eks"].layout
-	if n := testing.AllocsPerRun(100, func() { dst = layout.appendLine(dst[:0], &l) }); n != 0 {
-		t.Errorf("%v allocations per line", n)
-	}
-	_, _ = io.Discard.Write(dst)
 }

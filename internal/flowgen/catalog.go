@@ -105,8 +105,9 @@ func (k kind) interfaceType() string {
 	switch k {
 	case kindNAT, kindTGW, kindEndpoint, kindNLB, kindForwardNLB:
 		return k.String()
+	default:
+		return ""
 	}
-	return ""
 }
 
 // managed interfaces belong to a service: no instance, and the account of the record is unknown for some.

@@ -1,10 +1,10 @@
 package flowgen
 
 import (
+	"dredge/metadata/event"
 	"math"
 	"net/netip"
-
-	"dredge/metadata/event"
+	"slices"
 )
 
 // forever is the end of what has not ended.
@@ -72,8 +72,9 @@ func (s *Sim) life(k kind) int64 {
 		return 60_000 + s.churn.exp(2*long)
 	case kindALB:
 		return 60_000 + s.churn.exp(long)
+	default:
+		return forever
 	}
-	return forever
 }
 
 // launch starts one more member of a; initial ones were born before the simulation.
@@ -157,8 +158,7 @@ func (s *Sim) launchPod(a *app, initial bool) {
 		if node.dies < s.now+10_000 {
 			continue
 		}
-		for j := len(node.spare) - 1; j >= 0; j-- {
-			addr := node.spare[j]
+		for j, addr := range slices.Backward(node.spare) {
 			if addr.freed > rested {
 				continue
 			}
@@ -299,6 +299,7 @@ func (s *Sim) describeOwner(o *owner) {
 		o.wl.Labels = map[string]string{"eks:cluster-name": "main"}
 	case kindForwardNLB:
 		o.wl.Labels = map[string]string{"preserve_client_ip": "true"}
+	default:
 	}
 	if a := o.app; a != nil {
 		o.wl.App, o.wl.Team, o.wl.Cluster = a.name, a.team, a.name+"-v001"

@@ -1,12 +1,12 @@
 package flowgen
 
 import (
+	"dredge/metadata/event"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
-
-	"dredge/metadata/event"
 )
 
 // PublicScope is the scope of public IPv4 addresses and IPv6 global unicast.
@@ -227,8 +227,8 @@ func (s *Sim) newAddress(ip netip.Addr, scope string, sub *subnet) *address {
 // allocate takes the most recently freed address that has rested, or a fresh one; nil when the subnet is full.
 func (s *Sim) allocate(sub *subnet, now int64) *address {
 	rested := now - s.cfg.Churn.Cooldown.Milliseconds()
-	for i := len(sub.free) - 1; i >= 0; i-- {
-		if a := sub.free[i]; a.freed <= rested {
+	for i, a := range slices.Backward(sub.free) {
+		if a.freed <= rested {
 			sub.free = append(sub.free[:i], sub.free[i+1:]...)
 			return a
 		}

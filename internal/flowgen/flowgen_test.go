@@ -3,6 +3,9 @@ package flowgen
 import (
 	"bytes"
 	"crypto/sha256"
+	"dredge/flowlog"
+	"dredge/metadata/event"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,9 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"dredge/flowlog"
-	"dredge/metadata/event"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"
 	"pgregory.net/rapid"
@@ -22,11 +22,11 @@ import (
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newSim(t testing.TB, cfg Config) *Sim {
-	t.Helper()
+func newSim(tb testing.TB, cfg Config) *Sim {
+	tb.Helper()
 	s, err := New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -47,7 +47,7 @@ func digest(t *testing.T, cfg Config, events bool) string {
 	for it := range newSim(t, cfg).Until(start.Add(4 * time.Minute)) {
 		switch {
 		case it.Payload != nil:
-			fmt.Fprint(h, it.Payload.PartitionKey, it.Arrive.UnixMilli(), it.Payload.Lines)
+			_, _ = fmt.Fprint(h, it.Payload.PartitionKey, it.Arrive.UnixMilli(), it.Payload.Lines)
 			h.Write(it.Payload.Data)
 		case events:
 			var err error
@@ -57,7 +57,7 @@ func digest(t *testing.T, cfg Config, events bool) string {
 			h.Write(buf)
 		}
 	}
-	return fmt.Sprintf("%x", h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func TestSameConfigGivesSameBytes(t *testing.T) {
@@ -507,44 +507,6 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func TestParseLayout(t *testing.T) {
-	for text, version := range map[string]int{
-		V2: 2, V5: 5, V8: 8, V11: 11, "${version} ${tcp_flags}": 3, "traffic-path": 5, "az-id": 4, "ecs-task-id": 7,
-		"resource-id": 9, "encryption-status": 10,
-	} {
-		l, err := ParseLayout(text)
-		if err != nil || l.version != version {
-			t.Errorf("%q: version %v, %v; want %d", text, l, err, version)
-		}
-	}
-	for n, text := range map[int]string{14: V2, 29: V5, 40: V8, 54: V11} {
-		if got := len(strings.Fields(text)); got != n {
-			t.Errorf("layout of %d fields; want %d", got, n)
-		}
-	}
-	for _, text := range []string{"", "  ", "version,start"} {
-		if _, err := ParseLayout(text); err == nil {
-			t.Errorf("%q was accepted", text)
-		}
-	}
-}
-
-func FuzzParseLayout(f *testing.F) {
-	for _, seed := range []string{V2, V11, "${version}", "$version", "pkt_srcaddr", "version  start\t-"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		l, err := ParseLayout(text)
-		if err != nil {
-			return
-		}
-		again, err := ParseLayout(l.String())
-		if err != nil || !slices.Equal(again.fields, l.fields) {
-			t.Errorf("%q reads as %q, and that as %v, %v", text, l, again, err)
-		}
-	})
-}
-
 func TestPace(t *testing.T) {
 	p := DemoPace(start)
 	for _, tt := range []struct{ real, virtual time.Duration }{
@@ -560,4 +522,23 @@ func TestPace(t *testing.T) {
 	if got := p.Due(p.Start); !got.Equal(start) {
 		t.Errorf("the backlog is due at %s; want at once", got)
 	}
+}
+
+// BenchmarkSim runs the demo's estate; one iteration is a second of virtual time.
+func BenchmarkSim(b *testing.B) {
+	s := newSim(b, Demo(start))
+	at, lines := start.Add(2*time.Minute), 0
+	for range s.Until(at) {
+		continue
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		at = at.Add(time.Second)
+		for it := range s.Until(at) {
+			if it.Payload != nil {
+				lines += it.Payload.Lines
+			}
+		}
+	}
+	b.ReportMetric(float64(lines)/b.Elapsed().Seconds(), "lines/s")
 }

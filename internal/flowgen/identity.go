@@ -1,12 +1,12 @@
 package flowgen
 
 import (
+	"dredge/metadata/event"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
-
-	"dredge/metadata/event"
 )
 
 // crawlSlack is how far before its start a listing is taken as complete: EC2's answers are eventually consistent.
@@ -110,8 +110,9 @@ func (o *owner) claimsOn(a *address) (lower, upper *claim) {
 		ep.Kind, ep.Name = kindIdle.String(), o.iface.id
 		return &claim{addr: a, owner: "eni:" + o.iface.id, primary: primary, eni: true, of: o, ep: &ep, wl: wl},
 			&claim{addr: a, owner: o.id, primary: primary, of: o, ep: o.ep, wl: o.wl}
+	default:
+		return &claim{addr: a, owner: o.id, primary: primary, eni: true, of: o, ep: o.ep, wl: o.wl}, nil
 	}
-	return &claim{addr: a, owner: o.id, primary: primary, eni: true, of: o, ep: o.ep, wl: o.wl}, nil
 }
 
 // assign is the event that opens c's tenure.
@@ -395,11 +396,11 @@ func (s *Sim) estateEvents() []event.Event {
 			}
 			list = append(list, event.Event{Op: event.Coverage, From: from, Scope: v.id, Prefix: p, Logged: logged, Actions: "ALL"})
 		}
-		for _, sub := range append(v.public[:len(v.public):len(v.public)], v.private...) {
+		for _, sub := range slices.Concat(v.public, v.private) {
 			cidr(v.id, sub.prefix.String(), "subnet:"+sub.id, event.Endpoint{Kind: "subnet", Name: v.name + "-" + sub.az, Subnet: sub.id, AZ: sub.az}, v)
 		}
 		for _, to := range s.vpcs {
-			via := ""
+			var via string
 			switch v.routes[to] {
 			case routePeering, routeRemotePeering:
 				via = "peering"

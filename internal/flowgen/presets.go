@@ -56,11 +56,11 @@ func DemoPace(begin time.Time) Pace {
 	return Pace{Begin: begin, Start: begin.Add(-20 * time.Minute), Backlog: 10 * time.Minute, Speed: 10}
 }
 
-// Virtual returns the virtual time at a real one: what arrives before it is due.
-func (p Pace) Virtual(real time.Time) time.Time {
-	quick := p.Start.Add(p.Backlog + time.Duration(float64(real.Sub(p.Begin))*max(1, p.Speed)))
-	if quick.After(real) {
-		return real
+// Virtual returns the virtual time at the real time at: what arrives before it is due.
+func (p Pace) Virtual(at time.Time) time.Time {
+	quick := p.Start.Add(p.Backlog + time.Duration(float64(at.Sub(p.Begin))*max(1, p.Speed)))
+	if quick.After(at) {
+		return at
 	}
 	return quick
 }

@@ -218,6 +218,7 @@ func (s *Sim) connect(c *conn, a, b party, declared bool) {
 	case routeTGW:
 		s.throughTGW(c, a, b)
 		return
+	default:
 	}
 	s.see(c, a.at, view{forward: true, egress: true, src: a.addr, dst: b.addr, path: path, next: b.at, counts: from.logged})
 	s.see(c, b.at, view{forward: true, src: a.addr, dst: b.addr, next: a.at, counts: c.reject || !from.logged})

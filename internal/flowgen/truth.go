@@ -3,6 +3,7 @@ package flowgen
 import (
 	"cmp"
 	"hash/maphash"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -321,10 +322,7 @@ func (t *Truth) Totals() Totals {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.totals
-	c.Pairs = make(map[PairKey]Sum, len(t.totals.Pairs))
-	for k, v := range t.totals.Pairs {
-		c.Pairs[k] = v
-	}
+	c.Pairs = maps.Clone(t.totals.Pairs)
 	return c
 }
 
