@@ -127,6 +127,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		one(c.held, prometheus.GaugeValue, float64(use.held[k]), k.String())
 		one(c.waiting, prometheus.GaugeValue, float64(use.waiting[k]), k.String())
 	}
+	one(c.waiting, prometheus.GaugeValue, float64(c.p.laneWaiters.Load()), "lane")
 	since, n := c.p.gate.oldest()
 	age := 0.0
 	if n > 0 {

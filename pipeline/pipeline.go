@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -93,8 +94,9 @@ type Pipeline struct {
 	batches   *pool[*flowlog.Batch]
 	writers   *pool[*scratch]
 	// lanes admits handlers that are in the middle of a payload larger than a slice (write.go).
-	lanes     chan struct{}
-	laneShare int64
+	lanes       chan struct{}
+	laneShare   int64
+	laneWaiters atomic.Int64
 }
 
 var _ stream.Processor = (*Pipeline)(nil)

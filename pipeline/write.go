@@ -195,6 +195,8 @@ func (h *handler) enter(ctx context.Context, n int, complete bool) (int64, error
 		if err := h.writer.Flush(ctx); err != nil {
 			return 0, err
 		}
+		h.p.laneWaiters.Add(1)
+		defer h.p.laneWaiters.Add(-1)
 		select {
 		case h.p.lanes <- struct{}{}:
 			h.lane = true
