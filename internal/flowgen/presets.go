@@ -2,9 +2,9 @@ package flowgen
 
 import "time"
 
-// Demo is the estate of the demonstration: a history of ten minutes and then live traffic, delivered within seconds, with
-// lossy and late events, a gap-free feed's stand-in every 30 s, and enough churn that a latest-value join is visibly wrong.
-// Drive it with a Pace of DemoPace(now), which places the history in the past.
+// Demo is the estate of the demonstration: flow logs delivered within seconds, gap-free feeds of identity with a crawl every
+// minute, and enough churn that a latest-value join is visibly wrong although nothing is lost: about 300 lines per second of
+// virtual time. DemoPace places its history in the past.
 func Demo(start time.Time) Config {
 	c := DefaultConfig(start)
 	c.ConnRate = 60
