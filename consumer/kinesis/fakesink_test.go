@@ -183,10 +183,13 @@ type fakeBudget struct {
 func (b *fakeBudget) Acquire(ctx context.Context, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	b.out += n
 	b.acquired++
 	b.top = max(b.top, b.out)
-	return ctx.Err()
+	return nil
 }
 
 func (b *fakeBudget) Release(n int64) {
