@@ -1,11 +1,16 @@
 package awsfake_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"dredge/internal/awsfake"
+	"dredge/internal/awsfake/awsfaketest"
 )
 
 // createTable makes a table whose hash key is leaseKey.
@@ -23,4 +28,52 @@ func createTable(t testing.TB, c *dynamodb.Client, name string) {
 
 func timeToLive(attribute string) *types.TimeToLiveSpecification {
 	return &types.TimeToLiveSpecification{AttributeName: &attribute, Enabled: aws.Bool(true)}
+}
+
+func TestStaleReads(t *testing.T) {
+	clock := newClock()
+	s := awsfaketest.NewServer(t, awsfake.Config{Clock: clock.Now, ReadLag: time.Second})
+	c := awsfaketest.DynamoDB(s)
+	createTable(t, c, "leases")
+	write := func(item string) {
+		t.Helper()
+		if err := s.DynamoDB().PutRaw("leases", []byte(item)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := func(consistent bool) int {
+		t.Helper()
+		out, err := c.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String("leases"), ConsistentRead: &consistent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out.Items)
+	}
+	write(`{"leaseKey":{"S":"a"}}`)
+	if stale, fresh := seen(false), seen(true); stale != 0 || fresh != 1 {
+		t.Errorf("at once: %d stale, %d consistent; want 0 and 1", stale, fresh)
+	}
+	clock.Advance(time.Second)
+	if n := seen(false); n != 1 {
+		t.Errorf("after the lag: %d; want 1", n)
+	}
+}
+
+func TestExpireItems(t *testing.T) {
+	clock := newClock()
+	s := awsfaketest.NewServer(t, awsfake.Config{Clock: clock.Now})
+	c := awsfaketest.DynamoDB(s)
+	createTable(t, c, "ledger")
+	in := &dynamodb.UpdateTimeToLiveInput{TableName: aws.String("ledger"), TimeToLiveSpecification: timeToLive("expires")}
+	if _, err := c.UpdateTimeToLive(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	for key, at := range map[string]time.Time{"past": clock.Now(), "future": clock.Now().Add(time.Second)} {
+		if err := s.DynamoDB().PutRaw("ledger", fmt.Appendf(nil, `{"leaseKey":{"S":%q},"expires":{"N":"%d"}}`, key, at.Unix())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.DynamoDB().ExpireItems("ledger"); n != 1 || s.DynamoDB().Item("ledger", "past") != nil || s.DynamoDB().Item("ledger", "future") == nil {
+		t.Errorf("%d expired; left %v", n, s.DynamoDB().Items("ledger"))
+	}
 }
