@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -12,6 +13,9 @@ import (
 
 // errGivenUp is what is told of rows that were on their way when the partition was closed.
 var errGivenUp = errors.New("partition closed before its rows were durable")
+
+// errClosed is what a Handler says after Close; like a lost lease, nothing opens it again.
+var errClosed = fmt.Errorf("handler closed: %w", stream.ErrFenced)
 
 // failure is an error that ends the work on a partition, and a way to wait for it.
 type failure struct {

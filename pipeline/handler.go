@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -16,62 +15,111 @@ import (
 type handler struct {
 	p         *Pipeline
 	partition string
-	writer    sink.Writer
-	delivery  *delivery
-	// prev is the position of the last payload that was handed over as a whole; parts of the next one carry it.
-	prev stream.Position
+	// session is what ends with the sink's Writer; nil while there is none.
+	*session
 	// header is the layout that a header line gave for what follows outside of CloudWatch envelopes.
 	header *flowlog.Format
 	// letters says that lines were put into the dead letter that no entry waits for yet.
 	letters bool
 	// rowSize is the recent mean size of an encoded row.
 	rowSize float64
-	encoded func() int64
 	// lane says that a lane is held and partial how many bytes were handed over of a payload not yet complete.
 	lane    bool
 	partial int64
+	// broken is the error that Handle returned, until the sink was opened anew.
+	broken error
+}
+
+// session is the time with one Writer of the sink: from Open to Close, or to the first error, after which a Writer takes
+// nothing more.
+type session struct {
+	writer   sink.Writer
+	delivery *delivery
+	cancel   context.CancelFunc
+	encoded  func() int64
+	// prev is the position of the last payload that was handed over as a whole; parts of the next one carry it.
+	prev stream.Position
 	// cut says that the last part handed over was not its payload's end.
 	cut bool
-
-	cancel context.CancelFunc
-	broken error
-	closed bool
 }
 
 // firstRowSize is assumed until rows were encoded: the mean of the raw grain's JSON.
 const firstRowSize = 700
 
-func newHandler(ctx context.Context, p *Pipeline, partition string, w sink.Writer, at stream.Position) *handler {
-	h := &handler{p: p, partition: partition, writer: w, prev: at, rowSize: firstRowSize}
-	if s, ok := w.(EncodedSize); ok {
-		h.encoded = s.EncodedBytes
+func newSession(ctx context.Context, p *Pipeline, w sink.Writer, at stream.Position) *session {
+	s := &session{writer: w, prev: at, encoded: func() int64 { return 0 }}
+	if e, ok := w.(EncodedSize); ok {
+		s.encoded = e.EncodedBytes
 	}
 	var letters func() map[string]int64
 	if l, ok := w.(RowLetters); ok {
 		letters = l.TakeDeadLettered
 	}
-	h.delivery = newDelivery(p, letters)
-	// Delivery outlives the call that opened the partition; Close ends it.
-	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	go h.delivery.run(ctx) // joined by Close
-	return h
+	s.delivery = newDelivery(p, letters)
+	// Delivery outlives the call that opened the partition; close ends it.
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go s.delivery.run(ctx) // joined by close
+	return s
 }
 
-// Handle implements stream.Handler. After an error the handler takes nothing more: a chunk must not be passed over.
+// close ends the session; everything is told when it returns.
+func (s *session) close(ctx context.Context) error {
+	// Once ctx is over, waiting for the dead letter is, too.
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	defer s.cancel()
+	err := s.writer.Close(ctx)
+	s.delivery.finish()
+	<-s.delivery.ended
+	return err
+}
+
+// Handle implements stream.Handler.
+//
+// After an error nothing may be passed over, so the source has to know of it before it may go on: what went wrong behind
+// its back (and was told to progress) is returned by the following call, whatever its chunk. The call after that is taken
+// for the source reading on from the last durable position, and opens the sink anew. When the sink then stands elsewhere
+// than a RewindError said, that is a RewindError of its own. A partition that another owner has, or that the sink will never
+// take, stays as it is until Close.
 func (h *handler) Handle(ctx context.Context, c stream.Chunk, progress func(stream.Position, error)) error {
-	if err := h.delivery.stop.err(); err != nil {
+	start := time.Now()
+	var err error
+	if h.broken != nil {
+		err = h.reopen(ctx)
+	} else if err = h.delivery.stop.err(); err != nil {
+		h.broken = err
+	}
+	if err != nil {
 		return err
 	}
-	if h.broken != nil {
-		return fmt.Errorf("an earlier chunk of %q was given up, open the partition anew: %w", h.partition, h.broken)
-	}
-	start := time.Now()
-	err := h.handle(ctx, c, progress)
-	if err != nil {
+	if err = h.handle(ctx, c, progress); err != nil {
 		h.broken = err
 	}
 	h.p.metrics.handleSeconds.Observe(time.Since(start).Seconds())
 	return err
+}
+
+// reopen ends the session that broke and begins another.
+func (h *handler) reopen(ctx context.Context) error {
+	if reason := abandonReason(h.broken); reason == AbandonedLeaseLost || reason == AbandonedRefused {
+		return h.broken
+	}
+	if h.session != nil {
+		if err := h.session.close(ctx); err != nil {
+			h.p.log.Warn().Err(err).Str("partition", h.partition).Msg("writer that failed did not close cleanly")
+		}
+		h.session = nil
+	}
+	w, at, err := h.p.deps.Sink.Open(ctx, h.partition)
+	if err != nil {
+		return err
+	}
+	cause := h.broken
+	h.session, h.broken, h.letters = newSession(ctx, h.p, w, at), nil, false
+	if rewind, ok := errors.AsType[*stream.RewindError](cause); at == "" || ok && rewind.To == at {
+		return nil
+	}
+	return &stream.RewindError{To: at, Err: cause}
 }
 
 func (h *handler) handle(ctx context.Context, c stream.Chunk, progress func(stream.Position, error)) error {
@@ -141,6 +189,9 @@ func (h *handler) pass(ctx context.Context, s *slice, in intake, progress func(s
 // Flush implements stream.Handler. When Handle was stopped in the middle of a payload, what was handed over of that one
 // cannot be made durable, and Flush does not wait for it.
 func (h *handler) Flush(ctx context.Context) error {
+	if h.session == nil {
+		return h.broken
+	}
 	if h.cut {
 		return h.flushComplete(ctx)
 	}
@@ -165,18 +216,12 @@ func (h *handler) flushComplete(ctx context.Context) error {
 
 // Close implements stream.Handler. A second call does nothing.
 func (h *handler) Close(ctx context.Context) error {
-	if h.closed {
+	if h.session == nil {
 		return nil
 	}
-	h.closed = true
-	// Once ctx is over, waiting for the dead letter is, too.
-	stop := context.AfterFunc(ctx, h.cancel)
-	defer stop()
-	defer h.cancel()
-	err := h.writer.Close(ctx)
-	h.delivery.finish()
-	<-h.delivery.ended
-	return err
+	s := h.session
+	h.session, h.broken = nil, errClosed
+	return s.close(ctx)
 }
 
 // takeLetters says whether letters were put since it was asked last.

@@ -144,14 +144,13 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 	return p, nil
 }
 
-// Open claims partition in the sink. The Handler must be closed, also when its work ended with an error; a partition whose
-// Handler failed, also by a RewindError, is opened anew.
+// Open claims partition in the sink. The Handler must be closed, also when its work ended with an error.
 func (p *Pipeline) Open(ctx context.Context, partition string) (stream.Handler, stream.Position, error) {
 	w, at, err := p.deps.Sink.Open(ctx, partition)
 	if err != nil {
 		return nil, "", err
 	}
-	return newHandler(ctx, p, partition, w, at), at, nil
+	return &handler{p: p, partition: partition, session: newSession(ctx, p, w, at), rowSize: firstRowSize}, at, nil
 }
 
 // Budget is what a source reserves its reads in.

@@ -131,15 +131,16 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 	w.local.sum(rows.Rows)
 
 	e.rows, e.bytes = made, share
-	h.delivery.add(e)
-	before := h.encodedBytes()
-	if err := h.writer.Write(ctx, rows, e.at, func(err error) { h.delivery.done(e, err) }); err != nil {
-		h.delivery.take(e)
+	d := h.delivery // of this session: done may run when there is another
+	d.add(e)
+	before := h.encoded()
+	if err := h.writer.Write(ctx, rows, e.at, func(err error) { d.done(e, err) }); err != nil {
+		d.take(e)
 		h.p.budget.release(classUnacked, share)
 		e.rows = dropped
 		return err
 	}
-	h.learn(h.encodedBytes()-before, made)
+	h.learn(h.encoded()-before, made)
 	h.p.metrics.wrote(&w.local, made)
 	h.p.traffic.add(&w.local, made, time.Now())
 	return nil
@@ -156,13 +157,6 @@ func (h *handler) complete(in *flowlog.Batch, out *row.Batch) {
 			out.Origins = append(out.Origins, row.Origin{Position: o.Position, Arrived: o.Arrived, LogGroup: o.LogGroup})
 		}
 	}
-}
-
-func (h *handler) encodedBytes() int64 {
-	if h.encoded == nil {
-		return 0
-	}
-	return h.encoded()
 }
 
 // learn follows the mean size of encoded rows, the last few parts counting most.
