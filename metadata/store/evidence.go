@@ -125,28 +125,37 @@ func (st *keyState) forgettable(horizon int64) bool {
 	return len(st.ev) > 0 && st.ev[0].from <= horizon
 }
 
-// trim drops what only tells of times up to horizon, given the tenures that are derived from it, and says whether it did. The
-// newest tenure of each layer stays until it ended before last.
+// trim drops what only tells of times up to horizon, given the tenures that are derived from it, and says whether it did. Of
+// each layer the tenure that ended last before that stays, as the last known owner, until it ended before last. Interfaces stay
+// as long as a claim that they may contradict.
 func (st *keyState) trim(list []interval, horizon, last int64) bool {
-	keep := [2]int64{forever, forever} // by layer: the begin of the first tenure that stays
-	newest := [2]interval{{to: last}, {to: last}}
-	for _, v := range list {
-		l := v.flags & claim
-		if v.to == forever || v.to+int64(v.accTo) > horizon {
-			keep[l] = min(keep[l], v.from)
-		}
-		if v.owner != 0 && v.to > newest[l].to {
-			newest[l] = v
-		}
-	}
-	for l := range keep {
-		if keep[l] == forever && newest[l].owner != 0 {
-			keep[l] = newest[l].from
-		}
-	}
+	pods := firstKept(list, claim, horizon, last)
+	below := min(horizon, pods)
+	interfaces := firstKept(list, 0, below, last)
 	before := len(st.ev)
 	st.ev = slices.DeleteFunc(st.ev, func(e evidence) bool {
-		return e.from < keep[e.flags&claim] && max(e.from, e.to) <= horizon
+		if e.flags&claim != 0 {
+			return e.from < pods && max(e.from, e.to) <= horizon
+		}
+		return e.from < interfaces && max(e.from, e.to) <= below
 	})
 	return len(st.ev) != before
+}
+
+// firstKept returns where the first tenure of a layer begins that trim must keep, forever when there is none.
+func firstKept(list []interval, layer uint32, horizon, last int64) int64 {
+	keep := int64(forever)
+	newest := interval{from: forever, to: last} // of those that have ended
+	for _, v := range list {
+		switch {
+		case v.owner == 0 || v.flags&claim != layer:
+		case v.to == forever || v.to+int64(v.accTo) > horizon:
+			keep = min(keep, v.from)
+		case v.to > newest.to:
+			newest = v
+		case v.to == newest.to:
+			newest.from = min(newest.from, v.from)
+		}
+	}
+	return min(keep, newest.from)
 }

@@ -272,7 +272,7 @@ func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
 	inside := false // may hold a part of the flow
 	for i := range j.list {
 		v := &j.list[i]
-		if v.owner != owner || v.flags&claim != j.layer {
+		if v.owner != owner || v.flags&claim != j.layer || !v.widened(w.lo, w.hi) {
 			continue
 		}
 		before = before || v.to <= w.start
@@ -320,7 +320,7 @@ func (j *judge) contradiction(p party) metadata.Reason {
 	before := uint32(0)
 	for i := range j.list {
 		v := &j.list[i]
-		if v.flags&claim != 0 || v.owner == 0 {
+		if v.flags&claim != 0 || v.owner == 0 || v.to != forever && v.to+int64(v.accTo) <= p.from {
 			continue
 		}
 		other := node == 0 || v.owner != node

@@ -505,7 +505,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		var below []held
 		for owner, runs := range all {
 			for _, r := range runs {
-				if !r.above {
+				if !r.above && (r.to == forever || r.to+r.accTo > m.from) { // in the pod's life
 					below = append(below, held{r, owner})
 				}
 			}
@@ -555,7 +555,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	if !full(func(owner string, _ run) bool { return owner == m.owner }) {
 		grade, reason := "border", ""
 		atStart, atEnd, before, after := false, false, false, false
-		for _, r := range all[m.owner] {
+		for _, r := range m.runs {
 			atStart = atStart || r.from <= w.start && w.start < r.to
 			atEnd = atEnd || r.from <= w.end-1 && w.end-1 < r.to
 			before = before || r.to <= w.start
