@@ -41,6 +41,20 @@ func TestCutOffWorkerStopsByItsOwnClock(t *testing.T) {
 	})
 }
 
+// The same for a lease that was never renewed: its clock runs from the take.
+func TestCutOffRightAfterTheTake(t *testing.T) {
+	inBubble(t, 1, func(b *bench) {
+		b.sink.openErr = func(string) error { return errors.New("not yet") } // an opened shard renews at once
+		a := b.start("dredge-a")
+		b.await("held", 5*time.Second, func() bool { return a.Status().Owned == 1 })
+		a.store.cut.Store(true)
+		b.await("shard stopped", b.cfg.FailoverTime, func() bool { return a.Status().Owned == 0 })
+		if n := a.metric("lease_renewals_total"); n != 0 {
+			t.Errorf("%v renewals: the test did not test the take", n)
+		}
+	})
+}
+
 // A zombie's renewal, with its checkpoint, is under way for longer than the lease lives. It reaches the table after another has
 // taken over, and its condition fails.
 func TestZombieCheckpointFails(t *testing.T) {
