@@ -7,16 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"dredge/row"
 	"dredge/sink"
-	"dredge/sink/sinktest"
 	"dredge/stream"
 )
 
@@ -25,6 +21,8 @@ type byHand struct {
 	mu     sync.Mutex
 	writes []handWrite
 	refuse error
+	opened int
+	at     stream.Position // what Open returns
 }
 
 type handWrite struct {
@@ -34,7 +32,10 @@ type handWrite struct {
 }
 
 func (s *byHand) Open(context.Context, string) (sink.Writer, stream.Position, error) {
-	return s, "", nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opened++
+	return s, s.at, nil
 }
 
 func (s *byHand) Write(_ context.Context, b *row.Batch, last stream.Position, done func(error)) error {
@@ -251,6 +252,77 @@ func TestSinkErrorsEndThePartition(t *testing.T) {
 	}
 }
 
+// A source may go on with the same handler. The sink is opened anew, and when it stands elsewhere than the source was told,
+// the source is told so before anything is taken.
+func TestHandlerGoesOnAfterARewind(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		cause  error
+		at     stream.Position // where the sink stands when it is opened anew
+		rewind bool
+	}{
+		{"as told", &stream.RewindError{To: pos(1), Err: errors.New("aborted")}, pos(1), false},
+		{"further on", &stream.RewindError{To: pos(1), Err: errors.New("aborted")}, pos(2), true},
+		{"keeps no position", errors.New("broker away"), "", false},
+		{"keeps a position", errors.New("broker away"), pos(1), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &byHand{}
+				r := newRig(t, withSink(s))
+				h, got := r.open("shard-1"), &progress{t: t}
+				if err := h.Handle(t.Context(), chunk(1, message("flows", flowLine(0)), message("flows", flowLine(1))), got.tell); err != nil {
+					t.Fatal(err)
+				}
+				s.settle(-1, c.cause)
+				synctest.Wait()
+				again, ok := chunk(2, message("flows", flowLine(1))), &progress{t: t}
+				if err := h.Handle(t.Context(), again, ok.tell); !errors.Is(err, c.cause) || s.opened != 1 {
+					t.Fatalf("Handle before the source can know = %v, opened %d times", err, s.opened)
+				}
+				s.at = c.at
+				err := h.Handle(t.Context(), again, ok.tell)
+				if to, is := errors.AsType[*stream.RewindError](err); is != c.rewind || is && to.To != c.at {
+					t.Fatalf("Handle = %v", err)
+				}
+				if c.rewind {
+					if err := h.Handle(t.Context(), again, ok.tell); err != nil {
+						t.Fatalf("Handle after the rewind = %v", err)
+					}
+				}
+				s.settle(-1, nil)
+				synctest.Wait()
+				if ok.last() != pos(2) || s.opened != 2 || len(s.writes) != 0 {
+					t.Errorf("told %q, opened %d times", ok.last(), s.opened)
+				}
+				if err := h.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+				r.atRest()
+			})
+		})
+	}
+}
+
+// A partition of another owner, or one that the sink will never take, is not opened anew: that would fence its owner.
+func TestHandlerStaysDownWhenFenced(t *testing.T) {
+	s := &byHand{refuse: stream.ErrFenced}
+	r := newRig(t, withSink(s))
+	h, got := r.open("shard-1"), &progress{t: t}
+	for range 3 {
+		if err := h.Handle(t.Context(), chunk(1, message("flows", flowLine(0))), got.tell); !errors.Is(err, stream.ErrFenced) {
+			t.Fatalf("Handle = %v", err)
+		}
+	}
+	if err := h.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := h.Handle(t.Context(), chunk(1), got.tell); !errors.Is(err, stream.ErrFenced) || s.opened != 1 {
+		t.Errorf("Handle after Close = %v, opened %d times", err, s.opened)
+	}
+	r.atRest()
+}
+
 // When Write itself refuses, what was decoded is abandoned and nothing is told of it.
 func TestRefusedWriteIsNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -258,7 +330,7 @@ func TestRefusedWriteIsNotTold(t *testing.T) {
 		r := newRig(t, withSink(s))
 		h, got := r.open("shard-1"), &progress{t: t}
 		dropped := strings.Replace(flowLine(1), " 20641 ", " 9 ", 1)
-		err := h.Handle(t.Context(), chunk(1, message("flows", append(flowLines(0, 5000), dropped)...)), got.tell)
+		err := h.Handle(t.Context(), chunk(1, message("flows", append([]string{dropped}, flowLines(0, 5000)...)...)), got.tell)
 		if !errors.Is(err, stream.ErrFenced) {
 			t.Errorf("Handle = %v", err)
 		}
@@ -268,7 +340,7 @@ func TestRefusedWriteIsNotTold(t *testing.T) {
 		if err := h.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if s := r.p.Books().Snapshot(); s.Abandoned[AbandonedLeaseLost] != 5001 || len(got.told)+len(got.errs) != 0 {
+		if s := r.p.Books().Snapshot(); s.Abandoned[AbandonedLeaseLost] != 5000 || s.Dropped[DroppedByRule] != 1 || len(got.told)+len(got.errs) != 0 {
 			t.Errorf("books %+v, told %v, %v", s, got.told, got.errs)
 		}
 		r.atRest()
@@ -394,346 +466,4 @@ func TestCloseEndsWhatIsOpen(t *testing.T) {
 		}
 		r.atRest()
 	})
-}
-
-// A payload larger than a slice is handed over in parts, and no commit ever cuts it or any other payload in two.
-func TestPayloadsAreNeverSplitOverCommits(t *testing.T) {
-	// Small slices cut large payloads; large ones hold them whole, but hand them over in parts.
-	for _, slice := range []ByteSize{64 * KiB, 4 * MiB} {
-		t.Run(slice.String(), func(t *testing.T) { checkCommits(t, slice) })
-	}
-}
-
-func checkCommits(t *testing.T, slice ByteSize) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config, _ *Deps) { c.Slice = slice })
-		r.mem.Fencing = true // and no delay: it commits after every Write that it may commit after
-		sizes := []int{10, 3000, 9000, 1, 20, 0, 5000, 2048, 4096, 12}
-		var payloads [][]byte
-		total := 0
-		for _, n := range sizes {
-			payloads = append(payloads, message("flows", flowLines(total, n)...))
-			total += n
-		}
-		h, got := r.open("shard-1"), &progress{t: t}
-		if err := h.Handle(t.Context(), chunk(1, payloads[:6]...), got.tell); err != nil {
-			t.Fatal(err)
-		}
-		if err := h.Handle(t.Context(), chunk(7, payloads[6:]...), got.tell); err != nil {
-			t.Fatal(err)
-		}
-		if err := h.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := h.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		in := map[stream.Position]int{}
-		rows := 0
-		for i, ids := range r.mem.Commits("shard-1") {
-			for _, id := range ids {
-				if c, ok := in[id.Position]; ok && c != i {
-					t.Fatalf("payload %s is in commits %d and %d", id.Position, c, i)
-				}
-				in[id.Position] = i
-				rows++
-			}
-		}
-		if rows != total || got.last() != pos(10) || r.mem.Position("shard-1") != pos(10) {
-			t.Errorf("%d rows of %d, told %q, committed %q", rows, total, got.last(), r.mem.Position("shard-1"))
-		}
-		if len(r.mem.Commits("shard-1")) < 3 {
-			t.Errorf("only %d commits: the test shows nothing", len(r.mem.Commits("shard-1")))
-		}
-		r.atRest()
-	})
-}
-
-// transactions is a sink that commits everything of a partition at once, a millisecond after the first Write, and not while a
-// payload is unfinished: as a transaction must.
-type transactions struct{ rows atomic.Int64 }
-
-type transaction struct {
-	s       *transactions
-	mu      sync.Mutex
-	pending []handWrite
-	last    stream.Position
-	open    bool // the last Write did not advance
-	armed   bool // commit will run
-}
-
-func (s *transactions) Open(context.Context, string) (sink.Writer, stream.Position, error) {
-	return &transaction{s: s}, "", nil
-}
-
-func (w *transaction) Write(_ context.Context, b *row.Batch, last stream.Position, done func(error)) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.pending = append(w.pending, handWrite{len(b.Rows), last, done})
-	w.open, w.last = last == w.last, last
-	if !w.open && !w.armed {
-		w.armed = true
-		time.AfterFunc(time.Millisecond, w.commit)
-	}
-	return nil
-}
-
-func (w *transaction) commit() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed = false
-	if w.open {
-		return // the Write that ends the payload arms it again
-	}
-	for _, p := range w.pending {
-		w.s.rows.Add(int64(p.rows))
-		p.done(nil)
-	}
-	w.pending = nil
-}
-
-func (w *transaction) Flush(context.Context) error {
-	w.commit()
-	return nil
-}
-
-func (w *transaction) Close(context.Context) error { return nil }
-
-// Many partitions with payloads larger than a slice, and room for hardly more than one: all of them finish. A deadlock fails
-// the bubble.
-func TestLargePayloadsNeverDeadlock(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		reserve ByteSize // for rows on their way
-		shards  int
-		sizes   []int // of payloads, two to a chunk
-	}{
-		{"reserve below a slice", 128 * KiB, 6, []int{2000, 1, 7000, 1, 100, 1, 4000, 1}},
-		{"reserve above a slice", 2 * MiB, 6, []int{2000, 1, 7000, 1, 100, 1, 4000, 1}},
-		// The first payload's rows take nearly all of the reserve, and are not committed yet when parts of the second one come
-		// in the same slice.
-		{"caught behind parts", 512 * KiB, 1, []int{500, 5000}},
-	} {
-		t.Run(c.name, func(t *testing.T) { checkLargePayloads(t, int64(c.reserve), c.shards, c.sizes) })
-	}
-}
-
-func checkLargePayloads(t *testing.T, reserve int64, shards int, sizes []int) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		kept := &transactions{}
-		r := newRig(t, func(c *Config, d *Deps) { c.Slice, d.Sink = 64*KiB, kept })
-		cost := r.p.cfg.sliceCost()
-		r.p.budget = newBudget(cost+reserve+1, cost, reserve)
-		r.p.laneShare = reserve / int64(cap(r.p.lanes))
-		var chunks []stream.Chunk
-		total := 0
-		for i := 0; i < len(sizes); i += 2 {
-			chunks = append(chunks, chunk(1+i, message("flows", flowLines(0, sizes[i])...), message("flows", flowLines(0, sizes[i+1])...)))
-			total += sizes[i] + sizes[i+1]
-		}
-		var wg sync.WaitGroup
-		for k := range shards {
-			wg.Go(func() {
-				name := fmt.Sprintf("shard-%d", k)
-				h, _, err := r.p.Open(t.Context(), name)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got := &progress{t: t}
-				for _, c := range chunks {
-					c.Partition = name
-					if err := h.Handle(t.Context(), c, got.tell); err != nil {
-						t.Error(err)
-					}
-				}
-				if err := h.Flush(t.Context()); err != nil {
-					t.Error(err)
-				}
-				if err := h.Close(t.Context()); err != nil {
-					t.Error(err)
-				}
-				if got.last() != pos(len(sizes)) {
-					t.Errorf("%s: told %q", name, got.last())
-				}
-			})
-		}
-		wg.Wait()
-		if n := kept.rows.Load(); n != int64(shards*total) {
-			t.Errorf("%d rows", n)
-		}
-		r.atRest()
-	})
-}
-
-// Stopped in the middle of a large payload, Flush returns without waiting for what can never be committed.
-func TestFlushInTheMiddleOfAPayload(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMarks()
-		r := newRig(t, func(c *Config, d *Deps) { c.Slice, d.Watermarks = 64*KiB, m })
-		r.mem.Fencing = true
-		h, got := r.open("shard-1"), &progress{t: t}
-		ctx, cancel := context.WithCancel(t.Context())
-		m.move(time.Now().Add(time.Hour))
-		lines := flowLines(0, 3000)
-		go func() {
-			// The second slice of the payload is held once the first was handed over.
-			synctest.Wait()
-			cancel()
-		}()
-		m.onAsk = func() { m.at = 0 }
-		if err := h.Handle(ctx, chunk(1, message("flows", flowLine(0)), message("flows", lines...)), got.tell); !errors.Is(err, context.Canceled) {
-			t.Fatalf("Handle = %v", err)
-		}
-		start := time.Now()
-		flushing, stop := context.WithTimeout(t.Context(), 25*time.Second)
-		defer stop()
-		if err := h.Flush(flushing); err != nil || time.Since(start) != 0 {
-			t.Errorf("Flush = %v after %s", err, time.Since(start))
-		}
-		if err := h.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if got.last() != pos(1) || len(r.mem.All()) != 1 {
-			t.Errorf("told %q, %d rows", got.last(), len(r.mem.All()))
-		}
-		r.atRest()
-	})
-}
-
-// The books balance and nothing is passed over, whatever the sink does and whenever the work is stopped. The test does what
-// sources do: after an error it reads on from what was told or where the sink stands, with the same handler or a new one.
-func TestBooksBalanceUnderFaults(t *testing.T) {
-	made := map[string][]byte{} // payloads, because making them takes longer than the check
-	rapid.Check(t, func(rt *rapid.T) {
-		sizes := rapid.SliceOfN(rapid.IntRange(0, 2600), 1, 12).Draw(rt, "sizes")
-		bad := rapid.SliceOfN(rapid.IntRange(0, 7), len(sizes), len(sizes)).Draw(rt, "bad")
-		fencing := rapid.Bool().Draw(rt, "exactly once")
-		faults := rapid.SliceOfN(rapid.IntRange(0, 6), 0, 6).Draw(rt, "faults")
-		perChunk := rapid.IntRange(1, 4).Draw(rt, "payloads per chunk")
-		keep := rapid.Bool().Draw(rt, "keep the handler")
-		synctest.Test(t, func(t *testing.T) {
-			checkUnderFaults(t, made, sizes, bad, faults, perChunk, fencing, keep)
-		})
-	})
-}
-
-func checkUnderFaults(t *testing.T, made map[string][]byte, sizes, bad, faults []int, perChunk int, fencing, keep bool) {
-	t.Helper()
-	r := newRig(t, func(c *Config, _ *Deps) { c.Slice = 64 * KiB })
-	r.mem.Fencing, r.mem.Delay = fencing, 20*time.Millisecond
-	var all []stream.Payload
-	want := map[sinktest.RowID]bool{}
-	for i, n := range sizes {
-		for j := range n {
-			want[sinktest.RowID{Partition: "shard-1", Position: pos(i + 1), Index: j}] = true
-		}
-		key := fmt.Sprint(n, bad[i] == 0)
-		if made[key] == nil {
-			lines := flowLines(0, n)
-			if bad[i] == 0 {
-				lines = append(lines, "rubbish")
-			}
-			made[key] = message("flows", lines...)
-		}
-		all = append(all, stream.Payload{Data: made[key], At: pos(i + 1), Arrived: time.Now()})
-	}
-	var h stream.Handler
-	var told, from stream.Position
-	for round := 0; told != all[len(all)-1].At; round++ {
-		if round > 100 {
-			t.Fatalf("told %q after %d rounds", told, round)
-		}
-		fault := -1
-		if round < len(faults) {
-			fault = faults[round]
-		}
-		if h == nil {
-			var at stream.Position
-			var err error
-			if h, at, err = r.p.Open(t.Context(), "shard-1"); err != nil {
-				t.Fatal(err)
-			}
-			from = max(told, at)
-		}
-		got := &progress{t: t}
-		ctx, cancel := context.WithCancel(t.Context())
-		var breaking sync.WaitGroup
-		breaking.Go(func() {
-			select {
-			case <-time.After(time.Duration(fault*7) * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
-			switch fault {
-			case 0, 1:
-				r.mem.Rewind("shard-1")
-			case 2:
-				r.mem.Fence("shard-1")
-			case 3:
-				r.mem.Fail("shard-1", &stream.PermanentError{Err: errors.New("refused")})
-			case 4:
-				r.mem.Fail("shard-1", errors.New("broker away"))
-			case 5:
-				cancel()
-			}
-		})
-		var broke error
-		for broke == nil {
-			i := slices.IndexFunc(all, func(p stream.Payload) bool { return p.At > from })
-			if i < 0 {
-				flushing, stop := context.WithTimeout(t.Context(), time.Second)
-				broke = h.Flush(flushing)
-				stop()
-				break
-			}
-			c := stream.Chunk{Partition: "shard-1", Payloads: all[i:min(i+perChunk, len(all))]}
-			c.Last = c.Payloads[len(c.Payloads)-1].At
-			broke = h.Handle(ctx, c, got.tell)
-			from = c.Last
-			if fault >= 0 {
-				<-time.After(3 * time.Millisecond) // as a reader takes its time
-			}
-			if err := r.p.Books().Snapshot().Check(); err != nil {
-				t.Error(err)
-			}
-		}
-		cancel()
-		breaking.Wait()
-		if _, permanent := errors.AsType[*stream.PermanentError](broke); !keep || permanent || errors.Is(broke, stream.ErrFenced) {
-			if err := h.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
-			h = nil
-			r.atRest()
-		}
-		told = max(told, got.last())
-		from = told
-		if rewind, ok := errors.AsType[*stream.RewindError](broke); ok {
-			from = max(told, rewind.To)
-		}
-	}
-	if h != nil {
-		if err := h.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}
-	r.atRest()
-	times := map[sinktest.RowID]int{}
-	for _, s := range r.mem.All() {
-		times[s.ID()]++
-	}
-	for id := range want {
-		if times[id] == 0 {
-			t.Errorf("row %s is lost", id)
-		}
-		if fencing && times[id] > 1 {
-			t.Errorf("row %s is there %d times", id, times[id])
-		}
-	}
-	if len(times) > len(want) {
-		t.Errorf("%d rows of %d", len(times), len(want))
-	}
 }
