@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dredge/metadata/event"
@@ -60,7 +61,12 @@ type Source struct {
 	// fault is the last error that was logged, so that a lasting one is logged once.
 	fault  string
 	warned bool
+
+	loaded atomic.Bool
 }
+
+// Loaded says whether everything that stood in the files at one moment has been read since Run began. Any goroutine may ask.
+func (s *Source) Loaded() bool { return s.loaded.Load() }
 
 // New returns a Source. It opens nothing.
 func New(cfg Config, deps Dependencies) (*Source, error) {
@@ -141,6 +147,9 @@ func (s *Source) poll(ctx context.Context) {
 		s.deps.Logger.Error().Err(err).Str("path", s.cfg.Path).Msg("identity files cannot be read")
 	default:
 		s.metrics.failures.Inc()
+	}
+	if whole && len(names) > 0 {
+		s.loaded.Store(true)
 	}
 	if !whole || len(s.sources) == 0 {
 		return

@@ -108,9 +108,8 @@ func (s *Store) unowned(rec *scope, sc metadata.Scope, ip netip.Addr, w span, po
 
 // answer judges the tenures of one address.
 func (s *Store) answer(list []interval, ports bool, w span, watermark int64) metadata.Answer {
-	var below, above meeting
-	var past *interval
-	claims := false
+	var only, past *interval
+	n, above, claims := 0, false, false
 	for i := range list {
 		v := &list[i]
 		if v.owner == 0 { // the time before which this address has forgotten
@@ -119,32 +118,44 @@ func (s *Store) answer(list []interval, ports bool, w span, watermark int64) met
 			}
 			continue
 		}
-		m := &below
-		if v.flags&claim != 0 {
-			m, claims = &above, true
-		}
+		isClaim := v.flags&claim != 0
+		claims = claims || isClaim
 		switch {
 		case v.widened(w.lo, w.hi):
-			m.add(v, w)
+			only, above = v, above || isClaim
+			n++
 		case v.from < w.start && (past == nil || v.to >= past.to):
 			past = v
 		}
 	}
-	m, layer := &below, uint32(0)
-	if above.n > 0 {
-		m, layer = &above, claim
-	}
-	if m.n == 0 {
+	if n == 0 {
 		if past == nil {
 			return metadata.Answer{Reason: metadata.BeforeFirstOwner}
 		}
 		return s.stale(past.owner, past.to-1)
 	}
-	j := judge{store: s, list: list, layer: layer, w: w, watermark: watermark, shared: layer == 0 && (claims || ports)}
-	if m.n == 1 && m.others == 0 {
-		return j.one(m)
+	j := judge{store: s, list: list, w: w, watermark: watermark, shared: !above && (claims || ports)}
+	if above {
+		j.layer = claim
 	}
-	return j.several(m)
+	if n == 1 { // nearly always
+		return j.one(party{only.owner, only.from, only.to, only.widened(w.start, w.end)})
+	}
+	return j.all()
+}
+
+// all answers when more than one tenure may meet the window.
+func (j *judge) all() metadata.Answer {
+	var m meeting
+	for i := range j.list {
+		if v := &j.list[i]; v.owner != 0 && v.flags&claim == j.layer && v.widened(j.w.lo, j.w.hi) {
+			m.add(v, j.w)
+		}
+	}
+	if m.n == 1 {
+		return j.one(m.parties[0])
+	}
+	return j.several(&m)
 }
 
 // stale answers that the last owner had gone; last is the last instant it held the address.
@@ -167,8 +178,8 @@ type judge struct {
 }
 
 // one answers when a single owner may meet the window.
-func (j *judge) one(m *meeting) metadata.Answer {
-	p, s, w := m.parties[0], j.store, j.w
+func (j *judge) one(p party) metadata.Answer {
+	s, w := j.store, j.w
 	a := metadata.Answer{Endpoint: metadata.EndpointID(p.owner)}
 	id, state := s.workloadIn(p, w)
 	a.Workload = id
