@@ -77,7 +77,7 @@ func (d *DynamoDB) createTable(c *call) (any, error) {
 	t := &table{
 		name: in.TableName, arn: fmt.Sprintf("arn:aws:dynamodb:%s:%s:table/%s", d.server.cfg.Region, d.server.cfg.Account, in.TableName),
 		created: c.now, schema: schema, types: map[string]kind{}, billing: in.BillingMode, protected: in.DeletionProtectionEnabled,
-		tags: map[string]string{}, rows: map[string]*row{},
+		tags: map[string]string{}, rows: map[string]*row{}, lag: d.server.cfg.ReadLag,
 	}
 	t.define(in.AttributeDefinitions)
 	for _, tag := range in.Tags {

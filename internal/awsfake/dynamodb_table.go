@@ -30,8 +30,9 @@ type table struct {
 	indexes       []*index
 
 	rows    map[string]*row
-	order   []*row // by hash of the hash key, then by key: the order of Scan
-	deleted []*row // within the lag of reads
+	order   []*row        // by hash of the hash key, then by key: the order of Scan
+	lag     time.Duration // of eventually consistent reads
+	deleted []*row        // within the lag
 }
 
 // index is a secondary index; local ones share the table's hash key.
@@ -188,7 +189,10 @@ func (t *table) store(key string, it item, now time.Time) {
 		delete(t.rows, key)
 		i, _ := slices.BinarySearchFunc(t.order, old, compareRows(t.schema))
 		t.order = slices.Delete(t.order, i, i+1)
-		t.deleted = append(t.deleted, &row{key: key, previous: old.item, changed: now})
+		if t.lag > 0 {
+			t.deleted = slices.DeleteFunc(t.deleted, func(r *row) bool { return now.Sub(r.changed) >= t.lag })
+			t.deleted = append(t.deleted, &row{key: key, previous: old.item, changed: now})
+		}
 		return
 	case old == nil:
 		old = &row{key: key, item: it, changed: now}
@@ -259,7 +263,6 @@ func (t *table) rowsFor(x *index, lag time.Duration, now time.Time) (keySchema, 
 	if lag <= 0 {
 		return schema, order
 	}
-	t.deleted = slices.DeleteFunc(t.deleted, func(r *row) bool { return now.Sub(r.changed) >= lag })
 	var out []*row
 	for _, r := range slices.Concat(t.order, t.deleted) {
 		it := r.visible(lag, now)

@@ -57,6 +57,17 @@ func TestStaleReads(t *testing.T) {
 	if n := seen(false); n != 1 {
 		t.Errorf("after the lag: %d; want 1", n)
 	}
+	key := map[string]types.AttributeValue{"leaseKey": &types.AttributeValueMemberS{Value: "a"}}
+	if _, err := c.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: aws.String("leases"), Key: key}); err != nil {
+		t.Fatal(err)
+	}
+	if stale, fresh := seen(false), seen(true); stale != 1 || fresh != 0 {
+		t.Errorf("after a deletion: %d stale, %d consistent; want 1 and 0", stale, fresh)
+	}
+	clock.Advance(time.Second)
+	if n := seen(false); n != 0 {
+		t.Errorf("after the lag of a deletion: %d; want 0", n)
+	}
 }
 
 func TestExpireItems(t *testing.T) {

@@ -27,6 +27,9 @@ type appender interface {
 	appendCBOR(b []byte, f format) []byte
 }
 
+// rawDocument is an answer that is encoded already.
+type rawDocument string
+
 // optional is nil for the zero value, so that the member is left out.
 func optional[T comparable](v T) any {
 	var zero T
@@ -38,6 +41,9 @@ func optional[T comparable](v T) any {
 
 // encode appends v in the call's format.
 func (c *call) encode(b []byte, v any) []byte {
+	if doc, ok := v.(rawDocument); ok {
+		return append(b, doc...)
+	}
 	if c.format == formatCBOR || c.format == formatRPC {
 		return appendCBOR(b, v, c.format)
 	}

@@ -52,6 +52,7 @@ func (k *Kinesis) operations() map[string]operation {
 		"RegisterStreamConsumer":        k.registerStreamConsumer,
 		"RemoveTagsFromStream":          k.removeTagsFromStream,
 		"SplitShard":                    k.splitShard,
+		"SubscribeToShard":              k.subscribeToShard,
 		"TagResource":                   k.tagResource,
 		"UntagResource":                 k.untagResource,
 		"UpdateMaxRecordSize":           k.updateMaxRecordSize,
@@ -138,7 +139,7 @@ func (k *Kinesis) create(name string, shards int, mode string, maxRecord int, ta
 	st := &dataStream{
 		name: name, arn: fmt.Sprintf("arn:aws:kinesis:%s:%s:stream/%s", k.server.cfg.Region, k.server.cfg.Account, name),
 		created: now, status: statusCreating, mode: mode, retention: defaultRetention, maxRecord: maxRecord,
-		tags: map[string]string{},
+		tags: map[string]string{}, subscriptions: map[subscriptionKey]*subscription{},
 	}
 	maps.Copy(st.tags, tags)
 	if old, err := k.lock(streamRef{StreamName: name}, now); err == nil {

@@ -36,8 +36,10 @@ type dataStream struct {
 	nextShard int
 	counter   uint64
 	consumers []*streamConsumer
-	pending   []transition
-	changed   chan struct{} // nil, or closed when a subscriber may have something to see
+	// subscriptions are the latest of each consumer and shard, ended ones included.
+	subscriptions map[subscriptionKey]*subscription
+	pending       []transition
+	changed       chan struct{} // nil, or closed when a subscriber may have something to see
 }
 
 // transition is a change that takes effect at its time.

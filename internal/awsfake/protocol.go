@@ -44,9 +44,9 @@ type service struct {
 // of the fake itself).
 type operation func(c *call) (any, error)
 
-// stream is an answer that is written bit by bit.
+// eventStream is an answer that is written bit by bit. Its error is errAbort or nil.
 type eventStream interface {
-	serve(ctx context.Context, c *call, w http.ResponseWriter)
+	serve(ctx context.Context, c *call, w http.ResponseWriter) error
 }
 
 // call is one request on its way through an operation.
@@ -60,6 +60,7 @@ type call struct {
 	now         time.Time
 	resource    string
 	shard       string
+	truncated   bool // break an event stream in the middle of its first event
 	partial     bool // leave every second entry of a batch undone
 }
 
@@ -121,7 +122,7 @@ func (p *answerBuffers) get() *[]byte {
 	return &b
 }
 
-var answers answerBuffers //nolint:gochecknoglobals // a pool: holds nothing that can be seen
+func (p *answerBuffers) put(b *[]byte) { p.pool.Put(b) }
 
 // errAbort says that the connection is to be broken instead of answered.
 var errAbort = errors.New("connection broken on order")
@@ -140,84 +141,89 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return errAbort
 	}
 	defer s.release()
-	requestID := fmt.Sprintf("%08x-0000-4000-8000-%012x", id>>32, id)
-	w.Header().Set("X-Amzn-Requestid", requestID)
+	w.Header().Set("X-Amzn-Requestid", fmt.Sprintf("%08x-0000-4000-8000-%012x", id>>32, id))
 
 	body, err := readBody(r)
 	if err != nil {
-		return s.writeError(w, &call{contentType: "application/x-amz-json-1.1"}, err)
+		return s.replyError(w, &call{contentType: "application/x-amz-json-1.1"}, err)
 	}
 	c, fault := s.route(r, body)
 	if fault != nil {
-		return s.writeError(w, c, fault)
+		return s.replyError(w, c, fault)
 	}
 	s.count(c.operation)
 	c.ctx, c.now = r.Context(), s.now()
 	c.resource, c.shard = target(c)
-
 	order := s.faults.next(c)
-	defer func() {
-		if s.cfg.Observe != nil {
-			code := ""
-			if fault != nil {
-				code = fault.Code
-			}
-			s.cfg.Observe(Request{At: c.now, Service: c.service.name, Operation: c.operation, Resource: c.resource, Shard: c.shard, Error: code})
-		}
-	}()
-	if order != nil {
-		if order.Delay > 0 {
-			if s.wait(r.Context(), order.Delay) != nil {
-				return errAbort
-			}
-			c.now = s.now()
-		}
-		if order.Kind == Reset {
-			return errAbort
-		}
-		if fault = order.failure(c); fault != nil {
-			return s.writeError(w, c, fault)
-		}
+	result, err := s.run(c, order)
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(Request{At: c.now, Service: c.service.name, Operation: c.operation, Resource: c.resource, Shard: c.shard, Error: errorCode(err)})
 	}
-	c.partial = order != nil && order.Kind == Partial
-	if c.format == formatQuery {
-		return s.answerQuery(w, c, requestID)
-	}
-	op, known := c.service.operations[c.operation]
-	if !known {
-		fault = failure("UnknownOperationException", "awsfake does not implement "+c.operation)
-		return s.writeError(w, c, fault)
-	}
-	result, err := op(c)
-	if err != nil {
-		if !errors.As(err, &fault) {
-			fault = &apiError{Code: "InternalFailure", Message: err.Error(), Status: http.StatusInternalServerError}
-		}
-		if order != nil && order.Kind == LostReply {
-			return errAbort
-		}
-		return s.writeError(w, c, fault)
-	}
-	if order != nil && order.Kind == LostReply {
+	switch {
+	case errors.Is(err, errAbort), order != nil && order.Kind == LostReply:
 		return errAbort
+	case err != nil:
+		return s.replyError(w, c, err)
 	}
 	if es, ok := result.(eventStream); ok {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()
-		es.serve(ctx, c, w)
-		return nil
+		return es.serve(ctx, c, w)
 	}
-	buf := answers.get()
-	defer answers.pool.Put(buf)
+	buf := s.answers.get()
+	defer s.answers.put(buf)
 	*buf = c.encode(*buf, result)
-	if order != nil && order.Kind == TruncatedReply {
+	if c.truncated {
 		w.Header().Set("Content-Type", c.contentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(*buf)))
 		_, _ = w.Write((*buf)[:len(*buf)/2])
 		return errAbort
 	}
 	return reply(w, c, http.StatusOK, *buf)
+}
+
+// run carries out the operation, unless the fault on order, if any, comes before.
+func (s *Server) run(c *call, order *Fault) (any, error) {
+	if order != nil {
+		if order.Delay > 0 {
+			if s.wait(c.ctx, order.Delay) != nil {
+				return nil, errAbort
+			}
+			c.now = s.now()
+		}
+		if order.Kind == Reset {
+			return nil, errAbort
+		}
+		if fault := order.failure(c); fault != nil {
+			return nil, fault
+		}
+		c.partial, c.truncated = order.Kind == Partial, order.Kind == TruncatedReply
+	}
+	if c.format == formatQuery {
+		return s.answerQuery(c)
+	}
+	op, known := c.service.operations[c.operation]
+	if !known {
+		return nil, failure("UnknownOperationException", "awsfake does not implement "+c.operation)
+	}
+	return op(c)
+}
+
+// errorCode is the AWS error code of err; empty for none.
+func errorCode(err error) string {
+	if err == nil || errors.Is(err, errAbort) {
+		return ""
+	}
+	return asFault(err).Code
+}
+
+// asFault is err as AWS would send it.
+func asFault(err error) *apiError {
+	if fault, ok := errors.AsType[*apiError](err); ok {
+		return fault
+	}
+	return &apiError{Code: "InternalFailure", Message: err.Error(), Status: http.StatusInternalServerError}
 }
 
 func reply(w http.ResponseWriter, c *call, status int, body []byte) error {
@@ -234,13 +240,10 @@ func reply(w http.ResponseWriter, c *call, status int, body []byte) error {
 	return nil
 }
 
-func (s *Server) writeError(w http.ResponseWriter, c *call, err error) error {
-	var fault *apiError
-	if !errors.As(err, &fault) {
-		fault = failure("SerializationException", err.Error())
-	}
+func (s *Server) replyError(w http.ResponseWriter, c *call, err error) error {
+	fault := asFault(err)
 	if c.format == formatQuery {
-		return writeQueryError(w, c, fault)
+		return replyQueryError(w, c, fault)
 	}
 	doc := object{{"__type", c.service.errorPrefix + fault.Code}, {"message", fault.Message}}
 	return reply(w, c, fault.Status, c.encode(nil, append(doc, fault.Extra...)))

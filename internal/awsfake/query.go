@@ -15,31 +15,29 @@ func (c *call) parseForm() *apiError {
 		return failure("MalformedQueryString", "reading the form: %v", err)
 	}
 	c.operation = form.Get("Action")
-	switch c.operation {
-	case "GetCallerIdentity":
+	c.service = service{name: "monitoring"}
+	if c.operation == "GetCallerIdentity" {
 		c.service = service{name: "sts"}
-	default:
-		c.service = service{name: "monitoring"}
 	}
 	return nil
 }
 
 // answerQuery answers the two operations of the query protocol that consumers call.
-func (s *Server) answerQuery(w http.ResponseWriter, c *call, requestID string) error {
-	metadata := fmt.Sprintf("<ResponseMetadata><RequestId>%s</RequestId></ResponseMetadata>", requestID)
+func (s *Server) answerQuery(c *call) (any, error) {
+	const metadata = `<ResponseMetadata><RequestId>00000000-0000-4000-8000-000000000000</RequestId></ResponseMetadata>`
 	switch c.operation {
 	case "GetCallerIdentity":
-		return reply(w, c, http.StatusOK, fmt.Appendf(nil, `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>`+
+		return rawDocument(fmt.Sprintf(`<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>`+
 			`<Arn>arn:aws:iam::%[1]s:user/awsfake</Arn><UserId>AIDAAWSFAKE</UserId><Account>%[1]s</Account></GetCallerIdentityResult>%[2]s</GetCallerIdentityResponse>`,
-			s.cfg.Account, metadata))
+			s.cfg.Account, metadata)), nil
 	case "PutMetricData":
-		return reply(w, c, http.StatusOK, []byte(`<PutMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/">`+metadata+`</PutMetricDataResponse>`))
+		return rawDocument(`<PutMetricDataResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/">` + metadata + `</PutMetricDataResponse>`), nil
 	default:
-		return writeQueryError(w, c, failure("InvalidAction", "awsfake does not implement "+c.operation))
+		return nil, failure("InvalidAction", "awsfake does not implement "+c.operation)
 	}
 }
 
-func writeQueryError(w http.ResponseWriter, c *call, fault *apiError) error {
+func replyQueryError(w http.ResponseWriter, c *call, fault *apiError) error {
 	doc, err := xml.Marshal(struct {
 		XMLName xml.Name `xml:"ErrorResponse"`
 		Type    string   `xml:"Error>Type"`

@@ -76,6 +76,7 @@ type Server struct {
 	kinesis  *Kinesis
 	dynamodb *DynamoDB
 	faults   faults
+	answers  answerBuffers
 	services map[string]service
 
 	ctx  context.Context //nolint:containedctx // ends streams and delays when the server is closed

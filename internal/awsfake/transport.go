@@ -3,7 +3,6 @@ package awsfake
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -100,6 +99,7 @@ func (t inProcess) stream(r *http.Request) (*http.Response, error) {
 		}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
+	unhook := context.AfterFunc(t.server.ctx, cancel)
 	inner := r.Clone(ctx)
 	inner.Body = io.NopCloser(&sent)
 	pr, pw := io.Pipe()
@@ -108,6 +108,7 @@ func (t inProcess) stream(r *http.Request) (*http.Response, error) {
 	var failed error
 	ended.Go(func() {
 		defer cancel()
+		defer unhook()
 		// Closing the reader unblocks a write that nobody reads any more.
 		defer context.AfterFunc(ctx, func() { _ = pr.CloseWithError(context.Cause(ctx)) })()
 		failed = t.server.serve(w, inner)
@@ -124,7 +125,7 @@ func (t inProcess) stream(r *http.Request) (*http.Response, error) {
 		if err := r.Context().Err(); err != nil {
 			return nil, err
 		}
-		return nil, errors.Join(errInProcessReset)
+		return nil, errInProcessReset
 	}
 	body := &streamBody{PipeReader: pr, cancel: cancel, ended: &ended}
 	return w.response(r, body, -1), nil
