@@ -22,7 +22,7 @@ func (j *join) observe(f *flow, out *row.Row) {
 // atEnd says whether the interface that recorded ends the connection at e: the address is its own, or it is known to carry
 // several workloads and to forward nothing.
 func (j *join) atEnd(f *flow, e *end) bool {
-	return e.own || f.by.known && f.by.facts.Shared
+	return e.own || f.by.facts != nil && f.by.facts.Shared
 }
 
 // counted decides which of a flow's observations counts. Every observer of a flow comes to the same answer, as it depends only

@@ -13,9 +13,9 @@ import (
 func (j *join) row(r *flowlog.Record, out *row.Row) {
 	j.layout(r)
 	f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
-	f.src, f.dst = ends(r)
+	f.ends()
 	timed := j.copy(&f, out)
-	f.by = j.recorderOf(r, f.w)
+	j.recorder(&f)
 	out.InterfaceID, out.ViaKind, out.ViaID = f.by.id, f.by.viaKind, f.by.viaID
 	out.Direction, out.DirectionBy = j.locate(&f)
 
@@ -39,17 +39,17 @@ func (j *join) layout(r *flowlog.Record) {
 	}
 }
 
-// ends returns both ends as the record has them.
-func ends(r *flowlog.Record) (src, dst end) {
-	src = end{addr: r.PktSrcAddr, plain: r.SrcAddr, exact: r.PktSrcAddr.IsValid()}
-	if !src.exact {
-		src.addr = r.SrcAddr
+// ends takes over both ends as the record has them.
+func (f *flow) ends() {
+	r := f.r
+	f.src.plain, f.src.addr, f.src.exact = r.SrcAddr, r.PktSrcAddr, true
+	if !r.PktSrcAddr.IsValid() {
+		f.src.addr, f.src.exact = r.SrcAddr, false
 	}
-	dst = end{addr: r.PktDstAddr, plain: r.DstAddr, exact: r.PktDstAddr.IsValid()}
-	if !dst.exact {
-		dst.addr = r.DstAddr
+	f.dst.plain, f.dst.addr, f.dst.exact = r.DstAddr, r.PktDstAddr, true
+	if !r.PktDstAddr.IsValid() {
+		f.dst.addr, f.dst.exact = r.DstAddr, false
 	}
-	return src, dst
 }
 
 // sides are the ends of a flow in the order in which they are looked at.
@@ -142,7 +142,7 @@ func (j *join) find(f *flow, e *end, which row.End) {
 				e.scope = s
 			}
 		}
-		if f.by.known {
+		if f.by.facts != nil {
 			j.byInterface(f, e)
 			return
 		}
@@ -162,7 +162,7 @@ func (j *join) find(f *flow, e *end, which row.End) {
 // interface, nothing but such a claim names one of them. Without pkt-* fields the record doesn't even say which of a shared
 // interface's addresses was used.
 func (j *join) byInterface(f *flow, e *end) {
-	c := &f.by.facts
+	c := f.by.facts
 	var a metadata.Answer
 	if e.exact || !c.Shared {
 		a = j.lookup(f, e)
@@ -233,7 +233,7 @@ func (j *join) scope(f *flow, e *end, which row.End) (metadata.Scope, metadata.R
 		return metadata.NoScope, metadata.ScopeUnknown
 	}
 	if j.traits.nextHop && s != metadata.Public && f.local != row.EndUnknown && f.local != which {
-		if vpc := r.Text(flowlog.FieldNextHopVPCID); vpc != nil && !forwards(r.Text(flowlog.FieldNextHopInterfaceType)) {
+		if vpc := r.Text(flowlog.FieldNextHopVPCID); vpc != nil && !mayForward(r.Text(flowlog.FieldNextHopInterfaceType)) {
 			if hop := j.view.Scope(j.scratch.text.String(vpc)); hop != metadata.NoScope {
 				return hop, metadata.RecordScope
 			}
@@ -245,7 +245,7 @@ func (j *join) scope(f *flow, e *end, which row.End) (metadata.Scope, metadata.R
 // byNextHop answers from the next hop's interface, when the remote packet address is that interface's own.
 func (j *join) byNextHop(f *flow, e *end) bool {
 	text := f.r.Text(flowlog.FieldNextHopInterfaceID)
-	if text == nil || forwards(f.r.Text(flowlog.FieldNextHopInterfaceType)) {
+	if text == nil || mayForward(f.r.Text(flowlog.FieldNextHopInterfaceType)) {
 		return false
 	}
 	eni := j.scratch.text.String(text)

@@ -104,8 +104,7 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 		out.Origins = append(out.Origins, row.Origin{Position: o.Position, Arrived: o.Arrived, LogGroup: o.LogGroup})
 	}
 	s := e.take()
-	j := join{e: e, view: e.resolver.View(), in: in, out: out, scratch: s}
-	j.ports, _ = j.view.(ports)
+	j := s.start(e, in, out)
 	for i := range in.Records {
 		if r := &in.Records[i]; Flow(r) {
 			j.row(r, out.Add())
@@ -128,6 +127,14 @@ func Flow(r *flowlog.Record) bool {
 type scratch struct {
 	text flowlog.Interner
 	tags map[row.Tags]*row.Tags
+	join join
+}
+
+// start begins the work on a batch. out is nil when no rows are to be made.
+func (s *scratch) start(e *Enricher, in *flowlog.Batch, out *row.Batch) *join {
+	s.join = join{e: e, view: e.resolver.View(), in: in, out: out, scratch: s}
+	s.join.ports, _ = s.join.view.(ports)
+	return &s.join
 }
 
 // maxTags bounds the distinct sets of tag values that a scratch remembers.
@@ -145,6 +152,7 @@ func (e *Enricher) take() *scratch {
 }
 
 func (e *Enricher) give(s *scratch) {
+	s.join = join{} // the batches are the caller's again
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.idle = append(e.idle, s) // as many as there ever were calls at once
@@ -174,7 +182,7 @@ type join struct {
 	originENI string
 
 	lastFacts    facts
-	lastIdentity *row.Identity
+	lastIdentity *party
 }
 
 // end is one end of a flow while it is being found out.
@@ -189,6 +197,7 @@ type end struct {
 	// outside says that addr is in no VPC, although its scope is not known.
 	outside bool
 	ans     metadata.Answer
+	who     *party
 }
 
 // flow is one record while it is being joined.

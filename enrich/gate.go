@@ -38,8 +38,7 @@ func NewGate(e *Enricher, of Completeness) (*Gate, error) {
 func (g *Gate) Complete(in *flowlog.Batch, t int64) (ok bool, changed <-chan struct{}) {
 	scopes := g.take()
 	s := g.e.take()
-	j := join{e: g.e, view: g.e.resolver.View(), in: in, scratch: s}
-	scopes = j.scopes(scopes)
+	scopes = s.start(g.e, in, nil).scopes(scopes)
 	g.e.give(s)
 	ok, changed = g.of.Complete(scopes, t)
 	g.mu.Lock()
@@ -73,8 +72,8 @@ func (j *join) scopes(list []metadata.Scope) []metadata.Scope {
 		}
 		j.layout(r)
 		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
-		f.src, f.dst = ends(r)
-		f.by = j.recorderOf(r, f.w)
+		f.ends()
+		j.recorder(&f)
 		j.locate(&f)
 		add(f.by.scope)
 		for k, e := range [...]*end{&f.src, &f.dst} {

@@ -17,7 +17,41 @@ type facts struct {
 	kind, network, site              string
 }
 
-func (x *facts) identity() *row.Identity {
+// party is an Identity with what the join itself asks of it, in numbers: comparing texts of random parties would cost a cache
+// miss each.
+type party struct {
+	// region, az, account and vpc stand for the texts; 0 is an absent one.
+	region, az, account, vpc uint32
+	class                    class
+	// named says that App is the name of an application, whole that no part of the place is missing.
+	named, whole bool
+
+	row.Identity
+}
+
+// class is where a party is as far as the path of a flow is concerned.
+type class uint8
+
+const (
+	inCloud class = iota
+	service
+	internet
+	offCloud
+)
+
+func (x *facts) party(number func(string) uint32) *party {
+	p := &party{
+		region: number(x.region), az: number(x.az), account: number(x.account), vpc: number(x.vpc),
+		whole: x.region != "" && x.az != "" && x.account != "" && x.vpc != "" && x.subnet != "",
+	}
+	switch {
+	case x.kind == row.KindService:
+		p.class = service
+	case x.kind == row.KindInternet:
+		p.class = internet
+	case x.site != "" || x.kind == row.KindNetwork && x.vpc == "":
+		p.class = offCloud
+	}
 	app := x.token
 	if app == "" {
 		app = row.EscapeApp(x.app)
@@ -26,14 +60,15 @@ func (x *facts) identity() *row.Identity {
 	if kind == "" {
 		kind = row.KindUnknown
 	}
-	return &row.Identity{
-		App: app, AppSource: x.appSource, Cluster: x.cluster, Team: x.team, Account: x.account, Region: x.region, AZ: x.az,
-		VPC: x.vpc, Subnet: x.subnet, Kind: kind, Network: x.network, Site: x.site,
-	}
+	_, p.named = row.UnescapeApp(app)
+	p.App, p.AppSource, p.Cluster, p.Team, p.Kind = app, x.appSource, x.cluster, x.team, kind
+	p.Account, p.Region, p.AZ, p.VPC, p.Subnet = x.account, x.region, x.az, x.vpc, x.subnet
+	p.Network, p.Site = x.network, x.site
+	return p
 }
 
 // factsOf is the way back. The name stays escaped, so it is taken for a token.
-func factsOf(id *row.Identity) facts {
+func factsOf(id *party) facts {
 	return facts{
 		token: id.App, appSource: id.AppSource, cluster: id.Cluster, team: id.Team, account: id.Account, region: id.Region, az: id.AZ,
 		vpc: id.VPC, subnet: id.Subnet, kind: id.Kind, network: id.Network, site: id.Site,
@@ -44,14 +79,15 @@ func factsOf(id *row.Identity) facts {
 // million endpoints share the few thousand that differ in workload, zone or subnet. Nothing is ever removed: handles live as
 // long as the process, and so do their identities. Reading never blocks once an endpoint was met.
 type identities struct {
-	internet *row.Identity
+	internet *party
 
 	byEndpoint table[named]
-	byScope    [2]table[row.Identity] // unknown, ambiguous
+	byScope    [2]table[party] // unknown, ambiguous
 
 	mu       sync.RWMutex
-	byFacts  map[facts]*row.Identity
-	services map[string]*row.Identity
+	byFacts  map[facts]*party
+	services map[string]*party
+	numbers  map[string]uint32
 }
 
 // Bounds of what is interned: an estate has some thousands of identities and AWS some dozens of services, but lines may hold
@@ -66,18 +102,17 @@ const (
 type named struct {
 	ep *metadata.Endpoint
 	wl metadata.WorkloadID
-	id *row.Identity
+	id *party
 }
 
 func newIdentities() *identities {
-	return &identities{
-		internet: &row.Identity{App: row.AppInternet, Kind: row.KindInternet},
-		byFacts:  map[facts]*row.Identity{}, services: map[string]*row.Identity{},
-	}
+	t := &identities{byFacts: map[facts]*party{}, services: map[string]*party{}, numbers: map[string]uint32{"": 0}}
+	t.internet = t.facts(facts{token: row.AppInternet, kind: row.KindInternet})
+	return t
 }
 
 // named returns the identity of an owner and what it ran.
-func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *row.Identity {
+func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *party {
 	e := view.Endpoint(ep)
 	if n := t.byEndpoint.load(uint32(ep)); n != nil && n.ep == e && n.wl == wl {
 		return n.id
@@ -88,7 +123,7 @@ func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metada
 }
 
 // node returns the identity of a shared interface's node: where it is, but not who.
-func (t *identities) node(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *row.Identity {
+func (t *identities) node(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *party {
 	x := ownerFacts(view.Endpoint(ep), view.Workload(wl))
 	x.app, x.appSource, x.team, x.token = "", "", "", row.AppUnknown
 	return t.facts(x)
@@ -102,7 +137,7 @@ func ownerFacts(e *metadata.Endpoint, w *metadata.Workload) facts {
 }
 
 // unnamed returns the identity of an end of which only the scope is known. token is row.AppUnknown or row.AppAmbiguous.
-func (t *identities) unnamed(view metadata.View, s metadata.Scope, token string) *row.Identity {
+func (t *identities) unnamed(view metadata.View, s metadata.Scope, token string) *party {
 	scopes := &t.byScope[0]
 	if token == row.AppAmbiguous {
 		scopes = &t.byScope[1]
@@ -116,7 +151,7 @@ func (t *identities) unnamed(view metadata.View, s metadata.Scope, token string)
 }
 
 // service returns the identity of an AWS service.
-func (t *identities) service(name string) *row.Identity {
+func (t *identities) service(name string) *party {
 	t.mu.RLock()
 	id := t.services[name]
 	t.mu.RUnlock()
@@ -133,7 +168,7 @@ func (t *identities) service(name string) *row.Identity {
 }
 
 // facts returns the identity with content x.
-func (t *identities) facts(x facts) *row.Identity {
+func (t *identities) facts(x facts) *party {
 	t.mu.RLock()
 	id := t.byFacts[x]
 	t.mu.RUnlock()
@@ -145,7 +180,16 @@ func (t *identities) facts(x facts) *row.Identity {
 	if id := t.byFacts[x]; id != nil {
 		return id
 	}
-	id = x.identity()
+	id = x.party(func(text string) uint32 {
+		n, ok := t.numbers[text]
+		if !ok {
+			n = uint32(len(t.numbers))
+			if n < maxIdentities {
+				t.numbers[text] = n
+			}
+		}
+		return n
+	})
 	if len(t.byFacts) < maxIdentities { // beyond, rows carry identities of their own: only broken input gets there
 		t.byFacts[x] = id
 	}

@@ -36,52 +36,54 @@ const (
 	kindTransit     = "transit_gateway"
 )
 
-// forwards says whether interfaces of this type (interface-type, next-hop-interface-type) pass other people's packets on.
+// forwards says whether interfaces of this type (interface-type) pass other people's packets on. A network load balancer isn't
+// among them: it ends connections unless it preserves client addresses, which the type doesn't tell.
 func forwards(interfaceType []byte) bool {
 	switch string(interfaceType) {
-	case "nat_gateway", kindRegionalNAT, kindTransit, "gateway_load_balancer", "gateway_load_balancer_endpoint", "network_load_balancer":
+	case "nat_gateway", kindRegionalNAT, kindTransit, "gateway_load_balancer", "gateway_load_balancer_endpoint":
 		return true
 	default:
 		return false
 	}
 }
 
+// mayForward says whether a next hop of this type (next-hop-interface-type) could be a mere stage on the way.
+func mayForward(interfaceType []byte) bool {
+	return forwards(interfaceType) || string(interfaceType) == "network_load_balancer"
+}
+
 // recorder is the interface that recorded a flow.
 type recorder struct {
 	// id is the interface's id, "" when the record names none.
 	id string
-	// facts is what identity knows of it, when known.
-	facts metadata.Interface
-	known bool
+	// facts is what identity knows of it; nil when nothing. It is the join's, for this record only.
+	facts *metadata.Interface
 	scope metadata.Scope
 	// forwarder says that it passes other people's packets on; viaKind and viaID name it then.
 	forwarder      bool
 	viaKind, viaID string
 }
 
-// recorderOf finds out who recorded r. A regional NAT gateway has no interface: its resource-id stands for it. Of a layout
+// recorder finds out who recorded f. A regional NAT gateway has no interface: its resource-id stands for it. Of a layout
 // without interface-id the log stream's name tells, as each interface has a stream of its own.
-func (j *join) recorderOf(r *flowlog.Record, w metadata.Window) recorder {
-	c := recorder{id: r.InterfaceID}
+func (j *join) recorder(f *flow) {
+	r, c := f.r, &f.by
+	c.id = r.InterfaceID
 	if c.id == "" {
 		c.id = j.streamInterface(r)
 	}
 	switch {
 	case j.traits.transit:
-		c.forwarder, c.viaKind = true, kindTransit
+		c.id, c.forwarder, c.viaKind = "", true, kindTransit // tgw-*-eni are attachments: they say nothing of the ends
 		c.viaID = j.scratch.text.String(r.Text(flowlog.FieldTransitGatewayID))
-		return c // tgw-*-eni are attachments: they say nothing of the ends
+		return
 	case c.id == "" && j.traits.resource:
 		if id := r.Text(flowlog.FieldResourceID); id != nil {
 			c.forwarder, c.viaKind, c.viaID = true, kindRegionalNAT, j.scratch.text.String(id)
 		}
 	case c.id != "":
-		if c.id != j.eni || w != j.eniWindow {
-			j.eni, j.eniWindow = c.id, w
-			j.eniFacts, j.eniKnown = j.view.LookupInterface(c.id, w)
-		}
-		c.facts, c.known = j.eniFacts, j.eniKnown
-		if c.known && c.facts.Forwarder {
+		c.facts = j.lookupInterface(c.id, f.w)
+		if c.facts != nil && c.facts.Forwarder {
 			c.forwarder, c.viaKind, c.viaID = true, c.facts.Kind, c.id
 			if name := j.view.Endpoint(c.facts.Endpoint).Name; name != "" {
 				c.viaID = name
@@ -93,11 +95,24 @@ func (j *join) recorderOf(r *flowlog.Record, w metadata.Window) recorder {
 			c.forwarder, c.viaKind, c.viaID = true, j.scratch.text.String(t), c.id
 		}
 	}
-	c.scope = c.facts.Scope
+	if c.facts != nil {
+		c.scope = c.facts.Scope
+	}
 	if c.scope == metadata.NoScope && r.VPCID != "" {
 		c.scope = j.scopeOf(r.VPCID)
 	}
-	return c
+}
+
+// lookupInterface returns what is known of an interface, nil when nothing is. It is good until the next call.
+func (j *join) lookupInterface(eni string, w metadata.Window) *metadata.Interface {
+	if eni != j.eni || w != j.eniWindow {
+		j.eni, j.eniWindow = eni, w
+		j.eniFacts, j.eniKnown = j.view.LookupInterface(eni, w)
+	}
+	if !j.eniKnown {
+		return nil
+	}
+	return &j.eniFacts
 }
 
 // streamInterface returns the interface that the record's log stream belongs to, "" when its name tells none.
@@ -185,13 +200,13 @@ func (j *join) isOwn(f *flow, e *end, by row.DirectionBy) bool {
 	case e.plain == e.addr && by != row.DirectionByNone:
 		// The address that a record shows on the interface's own side is the interface's, by AWS's definition.
 		return true
-	case f.by.known && f.by.facts.SourceDestCheck:
+	case f.by.facts == nil:
+		return false
+	case f.by.facts.SourceDestCheck:
 		// AWS drops packets whose address on this side is not the interface's.
 		return true
-	case f.by.known:
+	default:
 		own, _ := j.view.InterfaceHas(f.by.id, e.addr, f.w)
 		return own
-	default:
-		return false
 	}
 }

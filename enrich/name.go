@@ -18,25 +18,24 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 	side.Grade, side.Reason = e.ans.Grade.String(), e.ans.Reason.String()
 	switch {
 	case j.e.naming.Has(e.ans.Grade):
-		w := j.view.Workload(e.ans.Workload)
-		side.Identity = j.e.identities.named(j.view, e.ans.Endpoint, e.ans.Workload)
-		side.Named = w.App != ""
+		e.who = j.e.identities.named(j.view, e.ans.Endpoint, e.ans.Workload)
+		side.Named = e.who.named
 		if !side.Named {
 			side.Reason = metadata.NoWorkload.String()
 		}
 		if local {
-			side.Identity = j.fill(side.Identity, f.r)
+			e.who = j.fill(e.who, f.r)
 			if side.Named && j.traits.tags {
-				j.checkTags(f.r, w)
+				j.checkTags(f.r, j.view.Workload(e.ans.Workload))
 			}
 		}
 		j.endpoint(side, e.ans.Endpoint)
 	case e.ans.Grade == metadata.PublicEnd:
-		side.Identity = j.publicIdentity(f, e, which)
+		e.who = j.publicIdentity(f, e, which)
 	case e.ans.Reason == metadata.SharedInterface || e.ans.Reason == metadata.LayersDisagree && e.ans.Grade == metadata.Unknown:
-		side.Identity = j.e.identities.node(j.view, e.ans.Endpoint, e.ans.Workload)
+		e.who = j.e.identities.node(j.view, e.ans.Endpoint, e.ans.Workload)
 		if local {
-			side.Identity = j.fill(side.Identity, f.r)
+			e.who = j.fill(e.who, f.r)
 		}
 		j.endpoint(side, e.ans.Endpoint)
 	default:
@@ -46,7 +45,7 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 }
 
 func (j *join) finish(side *row.Side, e *end) {
-	side.App = side.Identity.App
+	side.Identity, side.App = &e.who.Identity, e.who.App
 	j.counts.end(side, e.ans.Grade)
 }
 
@@ -67,9 +66,9 @@ func (j *join) unnamed(f *flow, e *end, local bool, side *row.Side) {
 		if p, ok := j.view.Prefix(e.scope, e.addr); ok {
 			e.ans.Grade, e.ans.Reason = metadata.Prefix, metadata.CIDR
 			side.Grade, side.Reason = metadata.Prefix.String(), metadata.CIDR.String()
-			side.Identity = j.network(&p, e.scope)
+			e.who = j.network(&p, e.scope)
 			if local {
-				side.Identity = j.fill(side.Identity, f.r)
+				e.who = j.fill(e.who, f.r)
 			}
 			return
 		}
@@ -92,16 +91,16 @@ func (j *join) unnamed(f *flow, e *end, local bool, side *row.Side) {
 		if account == "unknown" { // AWS writes this word for interfaces that a service owns
 			account = ""
 		}
-		side.Identity = j.local(facts{
+		e.who = j.local(facts{
 			token: token, kind: row.KindUnknown, account: account, region: r.Region, az: r.AZID, vpc: vpc, subnet: r.SubnetID,
 		})
 		return
 	}
-	side.Identity = j.e.identities.unnamed(j.view, e.scope, token)
+	e.who = j.e.identities.unnamed(j.view, e.scope, token)
 }
 
 // network returns the identity of an end of which only the declared network is known.
-func (j *join) network(p *metadata.PrefixInfo, s metadata.Scope) *row.Identity {
+func (j *join) network(p *metadata.PrefixInfo, s metadata.Scope) *party {
 	x := facts{token: row.AppUnknown, kind: row.KindNetwork, network: p.Name, site: p.Site, vpc: vpcID(p.Scope)}
 	if s == metadata.Public { // somebody's network on the internet
 		x.token, x.kind = row.AppInternet, row.KindInternet
@@ -113,7 +112,7 @@ func (j *join) network(p *metadata.PrefixInfo, s metadata.Scope) *row.Identity {
 }
 
 // local interns the facts of a local end. Lines of one interface come in a run, so the last ones are tried first.
-func (j *join) local(x facts) *row.Identity {
+func (j *join) local(x facts) *party {
 	if j.lastIdentity == nil || x != j.lastFacts {
 		j.lastFacts, j.lastIdentity = x, j.e.identities.facts(x)
 	}
@@ -121,8 +120,8 @@ func (j *join) local(x facts) *row.Identity {
 }
 
 // fill completes what identity says of the local end with what the record says of the interface's place.
-func (j *join) fill(id *row.Identity, r *flowlog.Record) *row.Identity {
-	if (id.AZ != "" || r.AZID == "") && (id.Subnet != "" || r.SubnetID == "") && (id.VPC != "" || r.VPCID == "") &&
+func (j *join) fill(id *party, r *flowlog.Record) *party {
+	if id.whole || (id.AZ != "" || r.AZID == "") && (id.Subnet != "" || r.SubnetID == "") && (id.VPC != "" || r.VPCID == "") &&
 		(id.Region != "" || r.Region == "") && (id.Account != "" || r.AccountID == "" || r.AccountID == "unknown") {
 		return id
 	}
@@ -171,7 +170,7 @@ func (j *join) candidate(side *row.Side, ep metadata.EndpointID, wl metadata.Wor
 }
 
 // publicIdentity names a public end by its AWS service: the record's word first, as AWS knows its own ranges best.
-func (j *join) publicIdentity(f *flow, e *end, which row.End) *row.Identity {
+func (j *join) publicIdentity(f *flow, e *end, which row.End) *party {
 	if j.traits.service {
 		field := flowlog.FieldPktSrcAWSService
 		if which == row.EndDst {

@@ -64,8 +64,8 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 		if id == "" || j.traits.transit {
 			continue
 		}
-		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}, by: recorder{id: id, known: true}}
-		f.src, f.dst = ends(r)
+		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}, by: recorder{id: id}}
+		f.ends()
 		direction, _ := j.direction(&f)
 		own := &f.src
 		switch direction {
@@ -93,11 +93,8 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 
 // checked says whether the interface's source/dest check is known to be on.
 func (j *join) checked(eni string, w metadata.Window) bool {
-	if eni != j.eni || w != j.eniWindow {
-		j.eni, j.eniWindow = eni, w
-		j.eniFacts, j.eniKnown = j.view.LookupInterface(eni, w)
-	}
-	return j.eniKnown && j.eniFacts.SourceDestCheck && !j.eniFacts.Forwarder
+	c := j.lookupInterface(eni, w)
+	return c != nil && c.SourceDestCheck && !c.Forwarder
 }
 
 // run unites sightings of one interface and address that overlap or touch: the lines of one log stream come together.

@@ -16,35 +16,32 @@ const (
 // path is the class of way that the flow took. What makes a difference on the bill comes first: leaving AWS, leaving the region,
 // leaving the zone. Only where zones are not known do VPC and account tell.
 func (j *join) path(f *flow, out *row.Row) row.Path {
-	src, dst := out.Src.Identity, out.Dst.Identity
+	src, dst := f.src.who, f.dst.who
 	switch {
-	case src.Kind == row.KindService || dst.Kind == row.KindService || out.TrafficPath == pathGatewayEndpoint:
+	case src.class == service || dst.class == service || out.TrafficPath == pathGatewayEndpoint:
 		return row.PathAWSService
-	case src.Kind == row.KindInternet || dst.Kind == row.KindInternet:
+	case src.class == internet || dst.class == internet:
 		return row.PathInternet
-	case out.TrafficPath == pathVirtualPrivateGateway || out.TrafficPath == pathLocalGateway || offCloud(src) || offCloud(dst):
+	case src.class == offCloud || dst.class == offCloud || out.TrafficPath == pathVirtualPrivateGateway || out.TrafficPath == pathLocalGateway:
 		return row.PathOnPremises
-	case out.TrafficPath == pathInterRegionPeering || src.Region != "" && dst.Region != "" && src.Region != dst.Region:
+	case out.TrafficPath == pathInterRegionPeering || differ(src.region, dst.region):
 		return row.PathCrossRegion
-	case src.AZ != "" && dst.AZ != "":
-		if src.AZ == dst.AZ {
-			return row.PathSameAZ
-		}
+	case differ(src.az, dst.az):
 		return row.PathCrossAZ
-	case src.Account != "" && dst.Account != "" && src.Account != dst.Account:
+	case src.az != 0 && src.az == dst.az:
+		return row.PathSameAZ
+	case differ(src.account, dst.account):
 		return row.PathCrossAccount
-	case vpcScope(f.src.scope) && f.src.scope == f.dst.scope || src.VPC != "" && src.VPC == dst.VPC:
+	case vpcScope(f.src.scope) && f.src.scope == f.dst.scope || src.vpc != 0 && src.vpc == dst.vpc:
 		return row.PathSameVPC
-	case vpcScope(f.src.scope) && vpcScope(f.dst.scope) || src.VPC != "" && dst.VPC != "":
+	case vpcScope(f.src.scope) && vpcScope(f.dst.scope) || differ(src.vpc, dst.vpc):
 		return row.PathCrossVPC
 	default:
 		return row.PathUnknown
 	}
 }
 
-func vpcScope(s metadata.Scope) bool { return s != metadata.NoScope && s != metadata.Public }
+// differ says whether two numbers of texts are known and not the same.
+func differ(a, b uint32) bool { return a != 0 && b != 0 && a != b }
 
-// offCloud says whether id is a declared network outside all VPCs.
-func offCloud(id *row.Identity) bool {
-	return id.Site != "" || id.Kind == row.KindNetwork && id.VPC == ""
-}
+func vpcScope(s metadata.Scope) bool { return s != metadata.NoScope && s != metadata.Public }

@@ -52,7 +52,7 @@ func (j *join) byTask(f *flow, e *end, side *row.Side) bool {
 	}
 	e.ans = metadata.Answer{Grade: metadata.Confirmed, Reason: metadata.RecordIdentity}
 	side.Grade, side.Reason = metadata.Confirmed.String(), metadata.RecordIdentity.String()
-	side.Identity, side.Named = j.local(x), true
+	e.who, side.Named = j.local(x), true
 	if j.e.endpoints {
 		side.ENI, side.Instance = f.by.id, r.InstanceID
 		if task != nil {

@@ -45,6 +45,8 @@ const referenceHead = `# Rows
 One row of ` + "`flows_raw`" + ` is one flow-log record with both of its ends named. It is one JSON object. A column whose value is
 absent is left out, never null or empty. Ids and ports are strings, as nobody adds them up; times are Unix milliseconds.
 
+For validators there is [rows.schema.json](rows.schema.json).
+
 Set ` + "`core`" + ` is always written. The setting ` + "`column_sets`" + ` turns the others on.
 
 Names and reserved tokens: ` + "`src_app`" + ` and ` + "`dst_app`" + ` hold the name of an application or one of the tokens ` + "`unknown`" + `,

@@ -1,6 +1,7 @@
 package row_test
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"regexp"
@@ -14,7 +15,7 @@ import (
 	"dredge/row"
 )
 
-var update = flag.Bool("update", false, "write docs/reference/rows.md")
+var update = flag.Bool("update", false, "write docs/reference/rows.*")
 
 func names(columns []row.Column) []string {
 	var list []string
@@ -165,19 +166,26 @@ func TestEscapeApp(t *testing.T) {
 }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	const page = "../docs/reference/rows.md"
-	want := row.Reference()
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
+	schema, err := json.MarshalIndent(row.PublicSchema(), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("%s is stale; run go test ./row -run TestReferenceIsCurrent -update\n%s", page, diff)
+	for page, want := range map[string]string{
+		"../docs/reference/rows.md":          row.Reference(),
+		"../docs/reference/rows.schema.json": string(schema) + "\n",
+	} {
+		if *update {
+			if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s is stale; run go test ./row -run TestReferenceIsCurrent -update\n%s", page, diff)
+		}
 	}
 }
 

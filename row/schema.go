@@ -33,6 +33,21 @@ func JSONSchema(title string, columns []Column) *Schema {
 	return s
 }
 
+// PublicSchema describes a raw row under any choice of column sets: docs/reference/rows.schema.json. Only what is in every row
+// is required.
+func PublicSchema() *Schema {
+	columns := Catalogue()
+	s := JSONSchema("flows_raw", columns)
+	s.Description = "One flow-log record with both of its ends named."
+	s.Required = nil
+	for i := range columns {
+		if c := &columns[i]; c.Set == Core && !c.Optional {
+			s.Required = append(s.Required, c.Name)
+		}
+	}
+	return s
+}
+
 func (c *Column) schema() *Schema {
 	s := &Schema{Description: c.Doc}
 	if c.Unit != "" {

@@ -125,54 +125,55 @@ func TestAnyRow(t *testing.T) {
 
 // TestO8RowsValidateAgainstTheSchema holds the encoder to the published schema, and the schema to refusing what is no row.
 func TestO8RowsValidateAgainstTheSchema(t *testing.T) {
-	for name, c := range map[string]row.Config{"core": row.DefaultConfig(), "all": allSets()} {
-		t.Run(name, func(t *testing.T) {
-			columns := c.Columns(row.Raw)
-			text, err := json.Marshal(row.JSONSchema("flows_raw", columns))
-			if err != nil {
-				t.Fatal(err)
-			}
-			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			compiler := jsonschema.NewCompiler()
-			if err := compiler.AddResource("row.json", doc); err != nil {
-				t.Fatal(err)
-			}
-			schema, err := compiler.Compile("row.json")
-			if err != nil {
-				t.Fatal(err)
-			}
-			validate := func(text []byte) error {
-				v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	for name, c := range map[string]row.Config{"core": row.DefaultConfig(), "all": allSets(), "end": {Time: row.AtEnd, ColumnSets: []row.Set{row.Lineage}}} {
+		for kind, schema := range map[string]*row.Schema{"its own": row.JSONSchema("flows_raw", c.Columns(row.Raw)), "public": row.PublicSchema()} {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				text, err := json.Marshal(schema)
 				if err != nil {
-					t.Fatalf("%v in %s", err, text)
+					t.Fatal(err)
 				}
-				return schema.Validate(v)
-			}
-			j, b := newJSON(t, c), mixBatch(200)
-			var sample []byte
-			for i := range b.Rows {
-				sample = j.Append(nil, b, i)
-				if err := validate(sample); err != nil {
-					t.Fatalf("row %s: %v", sample, err)
+				doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-			for what, bad := range map[string][]byte{
-				"a number as text":  bytes.Replace(sample, []byte(`"flows":1`), []byte(`"flows":"1"`), 1),
-				"an unknown action": bytes.Replace(sample, []byte(`REJECT`), []byte(`MAYBE`), 1),
-				"a column too many": bytes.Replace(sample, []byte(`{`), []byte(`{"more":1,`), 1),
-				"no application":    bytes.Replace(sample, []byte(`"src_app"`), []byte(`"src_application"`), 1),
-			} {
-				if bytes.Equal(bad, sample) {
-					t.Fatalf("%s: nothing was changed in %s", what, sample)
+				compiler := jsonschema.NewCompiler()
+				if err := compiler.AddResource("row.json", doc); err != nil {
+					t.Fatal(err)
 				}
-				if validate(bad) == nil {
-					t.Errorf("%s: the schema lets %s pass", what, bad)
+				compiled, err := compiler.Compile("row.json")
+				if err != nil {
+					t.Fatal(err)
 				}
-			}
-		})
+				validate := func(text []byte) error {
+					v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+					if err != nil {
+						t.Fatalf("%v in %s", err, text)
+					}
+					return compiled.Validate(v)
+				}
+				j, b := newJSON(t, c), mixBatch(200)
+				var sample []byte
+				for i := range b.Rows {
+					sample = j.Append(nil, b, i)
+					if err := validate(sample); err != nil {
+						t.Fatalf("row %s: %v", sample, err)
+					}
+				}
+				for what, bad := range map[string][]byte{
+					"a number as text":  bytes.Replace(sample, []byte(`"flows":1`), []byte(`"flows":"1"`), 1),
+					"an unknown action": bytes.Replace(sample, []byte(`REJECT`), []byte(`MAYBE`), 1),
+					"a column too many": bytes.Replace(sample, []byte(`{`), []byte(`{"more":1,`), 1),
+					"no application":    bytes.Replace(sample, []byte(`"src_app"`), []byte(`"src_application"`), 1),
+				} {
+					if bytes.Equal(bad, sample) {
+						t.Fatalf("%s: nothing was changed in %s", what, sample)
+					}
+					if validate(bad) == nil {
+						t.Errorf("%s: the schema lets %s pass", what, bad)
+					}
+				}
+			})
+		}
 	}
 }
 
