@@ -6,16 +6,15 @@ import (
 	"time"
 
 	"dredge/metadata"
+	identityfile "dredge/metadata/file"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
 )
 
 // IdentityConfig says where knowledge of owners comes from and how it is kept.
 type IdentityConfig struct {
-	// Files are JSON Lines files of identity events, or directories of them; they are followed as they grow.
-	Files []string `yaml:"files"`
-	// PollInterval is the time between two looks for new events in files.
-	PollInterval time.Duration `yaml:"poll_interval"`
+	// File is a JSON Lines file of identity events, or a folder of them, that is followed as it grows.
+	File identityfile.Config `yaml:"file"`
 	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
 	StartTimeout time.Duration `yaml:"start_timeout"`
 	// Store says how long knowledge is kept and what is believed.
@@ -23,24 +22,16 @@ type IdentityConfig struct {
 }
 
 func defaultIdentity() IdentityConfig {
-	return IdentityConfig{PollInterval: 500 * time.Millisecond, StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
+	return IdentityConfig{File: identityfile.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
 }
 
 // Validate reports every fault of c.
 func (c IdentityConfig) Validate() error {
 	var errs []error
-	for i, f := range c.Files {
-		if f == "" {
-			errs = append(errs, fmt.Errorf("files[%d]: is empty; write the path of a file or directory of identity events", i))
-		}
-	}
-	if c.PollInterval < 10*time.Millisecond || c.PollInterval > time.Minute {
-		errs = append(errs, fmt.Errorf("poll_interval: %s is outside 10ms to 1m; 500ms suits most files", c.PollInterval))
-	}
 	if c.StartTimeout < 0 || c.StartTimeout > time.Hour {
 		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
 	}
-	return errors.Join(append(errs, under("store", c.Store.Validate()))...)
+	return errors.Join(append(errs, under("file", c.File.Validate()), under("store", c.Store.Validate()))...)
 }
 
 // The kinds of sink.

@@ -18,6 +18,7 @@ import (
 
 	"dredge/config"
 	"dredge/internal/telemetry"
+	"dredge/row"
 )
 
 type demoOptions struct {
@@ -109,11 +110,10 @@ func demoConfig(w *world, broker, events, addr string) config.Config {
 	c.HTTP.Listen = addr
 	c.AWS.KinesisEndpoint, c.AWS.DynamoDBEndpoint, c.AWS.Region = w.aws.URL(), w.aws.URL(), w.aws.Region()
 	c.Kinesis.Application, c.Kinesis.StreamName = "dredge-demo", demoStream
-	c.Kinesis.FailoverTime = 3 * time.Second
 	c.Kinesis.ShardSyncInterval = 5 * time.Second
 	c.Kinesis.IdleWait = 300 * time.Millisecond
-	c.Identity.Files = []string{events}
-	c.Identity.PollInterval = 100 * time.Millisecond
+	c.Identity.File.Path = events
+	c.Identity.File.PollInterval = 100 * time.Millisecond
 	c.Pipeline.Hold = 5 * time.Second
 	for group, layout := range w.sim.LogGroups() {
 		c.Pipeline.Formats.Rules = append(c.Pipeline.Formats.Rules, ruleFor(group, layout.String()))
@@ -121,6 +121,7 @@ func demoConfig(w *world, broker, events, addr string) config.Config {
 	c.Sink.Type = config.SinkKafka
 	c.Sink.Kafka.Brokers, c.Sink.Kafka.Topic = []string{broker}, demoTopic
 	c.Sink.Kafka.Replication = 1
+	c.Rows.ColumnSets = []row.Set{row.Lineage, row.Evidence}
 	return c
 }
 
@@ -216,20 +217,25 @@ func (d *demo) await() {
 	}
 }
 
+// auditStall is how long the audit may make no progress before the report says what is missing.
+const auditStall = 15 * time.Second
+
 // awaitAudit waits until the audit has read what was delivered.
 func (d *demo) awaitAudit() {
-	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	last, since := int64(-1), time.Now()
+	for range tick.C {
 		n := d.check.snapshot()
-		if n.rows+n.duplicates+n.unreadable >= d.svc.core.pipeline.Books().Snapshot().Delivered {
+		read := n.rows + n.duplicates + n.unreadable
+		if read >= d.svc.core.pipeline.Books().Snapshot().Delivered {
 			return
 		}
-		select {
-		case <-deadline:
+		if read > last {
+			last, since = read, time.Now()
+		}
+		if time.Since(since) > auditStall {
 			return
-		case <-tick.C:
 		}
 	}
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,6 +24,8 @@ type audit struct {
 	seen  map[string]struct{}
 	count auditCount
 	edges map[[2]string]struct{}
+	// unnamed counts owned ends without a name by grade and reason.
+	unnamed map[[2]string]int64
 }
 
 // auditCount is what was found. Ends are counted once per distinct row.
@@ -44,7 +50,13 @@ type auditedRow struct {
 	DstApp   string `json:"dst_app"`
 	SrcGrade string `json:"src_grade"`
 	DstGrade string `json:"dst_grade"`
+	SrcWhy   string `json:"src_reason"`
+	DstWhy   string `json:"dst_reason"`
 }
+
+// grade and reason are those of one end: 0 is the source.
+func (r *auditedRow) grade(end int) string  { return [2]string{r.SrcGrade, r.DstGrade}[end] }
+func (r *auditedRow) reason(end int) string { return [2]string{r.SrcWhy, r.DstWhy}[end] }
 
 func newAudit(truth *flowgen.Truth, broker, topic string) (*audit, error) {
 	client, err := kgo.NewClient(
@@ -54,7 +66,7 @@ func newAudit(truth *flowgen.Truth, broker, topic string) (*audit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &audit{truth: truth, client: client, seen: map[string]struct{}{}, edges: map[[2]string]struct{}{}}, nil
+	return &audit{truth: truth, client: client, seen: map[string]struct{}{}, edges: map[[2]string]struct{}{}, unnamed: map[[2]string]int64{}}, nil
 }
 
 // run reads until ctx ends.
@@ -97,11 +109,13 @@ func (a *audit) take(value []byte) {
 	if !v.Matched {
 		a.count.unmatched++
 	}
-	for _, end := range []flowgen.EndVerdict{v.Src, v.Dst} {
+	for i, end := range []flowgen.EndVerdict{v.Src, v.Dst} {
 		if end.Owned && end.App != "" {
 			a.count.owned++
 			if end.Named && !end.Wrong {
 				a.count.named++
+			} else if !end.Wrong {
+				a.unnamed[[2]string{r.grade(i), r.reason(i)}]++
 			}
 		}
 		if end.Wrong {
@@ -114,6 +128,18 @@ func (a *audit) take(value []byte) {
 	if flowgen.IsName(r.SrcApp) && flowgen.IsName(r.DstApp) {
 		a.edges[[2]string{r.SrcApp, r.DstApp}] = struct{}{}
 	}
+}
+
+// whyNot returns the reasons of owned ends without a name, most frequent first.
+func (a *audit) whyNot() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	keys := slices.SortedFunc(maps.Keys(a.unnamed), func(x, y [2]string) int { return cmp.Compare(a.unnamed[y], a.unnamed[x]) })
+	out := make([]string, 0, len(keys))
+	for _, k := range keys {
+		out = append(out, fmt.Sprintf("%s (%s) %d", k[0], k[1], a.unnamed[k]))
+	}
+	return out
 }
 
 // snapshot returns what was found so far.

@@ -85,6 +85,10 @@ func (d *demo) report(took time.Duration) error {
 		return err
 	}
 
+	if why := d.check.whyNot(); len(why) > 0 {
+		fmt.Fprintf(d.out, "\nwhy not named: %s\n", strings.Join(why[:min(len(why), 6)], ", "))
+	}
+
 	var faults []string
 	fault := func(bad bool, format string, args ...any) {
 		if bad {

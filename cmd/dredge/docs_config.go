@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"go/ast"
-	"go/parser"
+	goparser "go/parser"
 	"go/token"
 	"path/filepath"
 	"reflect"
@@ -131,7 +131,7 @@ func fieldComments(dir string) (map[string]string, error) {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		f, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		f, err := goparser.ParseFile(fset, path, nil, goparser.ParseComments)
 		if err != nil {
 			return nil, err
 		}

@@ -35,7 +35,7 @@ func describeMetrics() ([]metric, error) {
 	for _, kind := range []string{config.SinkKafka, config.SinkFile} {
 		c := config.Default()
 		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
-		c.Identity.Files = []string{"events.jsonl"}
+		c.Identity.File.Path = "events.jsonl"
 		c.Sink.Type = kind
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
 		c.HTTP.Listen = ""

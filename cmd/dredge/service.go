@@ -30,7 +30,8 @@ type service struct {
 	log     zerolog.Logger
 	core    *core
 	worker  *kinesis.Worker
-	sources []*file.Source
+	// source is nil when no identity file is configured.
+	source  *file.Source
 	http    *httpd.Server
 	outputs *outputs
 }
@@ -42,12 +43,11 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range c.Identity.Files {
-		src, err := newIdentityFile(c.Identity, path, identity, log, reg)
+	if c.Identity.File.Path != "" {
+		s.source, err = file.New(c.Identity.File, file.Dependencies{Target: identity, Logger: log, Registerer: reg})
 		if err != nil {
-			return nil, fmt.Errorf("identity.files: %w", err)
+			return nil, fmt.Errorf("identity.file: %w", err)
 		}
-		s.sources = append(s.sources, src)
 	}
 	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
 		return nil, err
@@ -96,8 +96,8 @@ func (s *service) run(ctx context.Context) error {
 	defer stop()
 	var beside errgroup.Group
 	beside.Go(func() error { return s.core.identity.Run(background) })
-	for _, src := range s.sources {
-		beside.Go(func() error { return src.Run(background) })
+	if s.source != nil {
+		beside.Go(func() error { return s.source.Run(background) })
 	}
 	beside.Go(func() error { return s.http.Run(background) })
 
@@ -112,8 +112,8 @@ func (s *service) run(ctx context.Context) error {
 // awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not
 // stop a Kinesis consumer.
 func (s *service) awaitIdentity(ctx context.Context) error {
-	if len(s.sources) == 0 {
-		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.files")
+	if s.source == nil {
+		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.file.path")
 		return nil
 	}
 	deadline := time.NewTimer(s.cfg.Identity.StartTimeout)
@@ -137,10 +137,8 @@ func (s *service) awaitIdentity(ctx context.Context) error {
 }
 
 func (s *service) identityReady() error {
-	for _, src := range s.sources {
-		if !src.Loaded() {
-			return fmt.Errorf("%s was not read to its end yet", src.Path())
-		}
+	if s.source != nil && !s.source.Loaded() {
+		return fmt.Errorf("%s was not read to its end yet", s.cfg.Identity.File.Path)
 	}
 	return nil
 }

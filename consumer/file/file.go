@@ -40,6 +40,7 @@ type Source struct {
 	cfg     Config
 	d       Deps
 	m       *metrics
+	taken   atomic.Int64
 	started atomic.Bool
 }
 
@@ -119,10 +120,25 @@ func (s *Source) list() ([]string, error) {
 	return out, nil
 }
 
+// Taken is how many bytes of the files, as they lie on disk, have been read so far. Any goroutine may ask.
+func (s *Source) Taken() int64 { return s.taken.Load() }
+
+// counter counts what is read through it.
+type counter struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
 // open returns a file's bytes and its time of change.
 func (s *Source) open(path string) (io.ReadCloser, os.FileInfo, error) {
 	if path == Stdin {
-		return io.NopCloser(s.d.Stdin), nil, nil
+		return &counter{ReadCloser: io.NopCloser(s.d.Stdin), n: &s.taken}, nil, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -132,5 +148,5 @@ func (s *Source) open(path string) (io.ReadCloser, os.FileInfo, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
-	return f, info, nil
+	return &counter{ReadCloser: f, n: &s.taken}, info, nil
 }

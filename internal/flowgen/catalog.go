@@ -38,12 +38,13 @@ var vpcSpecs = []vpcSpec{
 	{name: "eu", account: "777788889999", region: Remote, az: "euw1-az", second: 3, v6: true, format: V5},
 }
 
-// peerings are VPC peering connections; attachments join their VPCs through one transit gateway.
+// peerings are VPC peering connections; attachments join their VPCs through one transit gateway. VPC dev has no attachment: a
+// gateway can route an address space to one VPC only, and dev shares its own with prod.
 //
 //nolint:gochecknoglobals // read-only tables
 var (
 	peerings    = [][2]string{{"prod", "data"}, {"prod", "eks"}, {"eks", "data"}, {"prod", "eu"}}
-	attachments = [][2]string{{"prod", "shared"}, {"eks", "shared"}, {"dev", "shared"}}
+	attachments = [][2]string{{"prod", "shared"}, {"eks", "shared"}}
 )
 
 // DefaultFormats returns the layout of every logged VPC, by its name.
@@ -157,9 +158,9 @@ var appSpecs = []appSpec{
 	{"directory", "shared", kindInstance, 4, 636, protoTCP, "platform", ""},
 	{"notifier", "shared", kindTask, 6, 8070, protoTCP, "web", "directory"},
 	{"metrics", "shared", kindInstance, 6, 8125, protoUDP, "platform", ""},
-	{"api-dev", "dev", kindInstance, 14, 8443, protoTCP, "edge", "checkout-dev=3 directory"},
+	{"api-dev", "dev", kindInstance, 14, 8443, protoTCP, "edge", "checkout-dev=3"},
 	{"checkout-dev", "dev", kindInstance, 12, 8080, protoTCP, "payments", "loadtest-dev"},
-	{"loadtest-dev", "dev", kindTask, 16, 7777, protoTCP, "quality", "api-dev=4 metrics"},
+	{"loadtest-dev", "dev", kindTask, 16, 7777, protoTCP, "quality", "api-dev=4"},
 	{"eu-api", "eu", kindInstance, 8, 8443, protoTCP, "edge", ""},
 }
 

@@ -8,9 +8,7 @@ import "time"
 func Demo(start time.Time) Config {
 	c := DefaultConfig(start)
 	c.ConnRate = 60
-	c.DeadShare = 0.03
-	c.Churn.ShortShare, c.Churn.ShortMean, c.Churn.LongMean = 0.5, 90*time.Second, 15*time.Minute
-	c.Logs.Delay = FastDelay()
+	c.Churn.ShortShare, c.Churn.ShortMean, c.Churn.LongMean = 0.2, 3*time.Minute, 3*time.Hour
 	c.Identity.Policy = AllSources
 	c.Identity.CrawlEvery, c.Identity.CrawlTakes = time.Minute, 5*time.Second
 	c.Keep = 30 * time.Minute

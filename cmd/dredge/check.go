@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"dredge/config"
+	"dredge/flowlog"
+	"dredge/internal/telemetry"
+	"dredge/metadata/event"
+	identity "dredge/metadata/file"
+)
+
+func newCheckCmd() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "Validate the configuration, try every connection, say what is wrong and what to write instead",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, os.Environ())
+			if err == nil {
+				err = c.ValidateService()
+			}
+			if err != nil {
+				return err
+			}
+			return runCheck(cmd.Context(), c, cmd.OutOrStdout())
+		},
+	}
+	addConfigFlag(cmd, &path)
+	return cmd
+}
+
+// checkTimeout bounds each single check.
+const checkTimeout = 15 * time.Second
+
+// runCheck runs every check, also after one has failed: a person mends all of them in one go.
+func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
+	clients, err := newAWSClients(ctx, c.AWS, checkTimeout)
+	if err != nil {
+		return err
+	}
+	// Built as run builds it, and thrown away: what cannot be built is found here, too.
+	svc, err := newService(c, clients, zerolog.Nop(), telemetry.NewRegistry())
+	if err != nil {
+		return err
+	}
+	defer svc.close() //nolint:errcheck // nothing was written
+	failed := 0
+	check := func(name string, f func(context.Context) (string, error)) {
+		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		note, err := f(ctx)
+		if err != nil {
+			failed++
+			fmt.Fprintf(out, "FAIL  %s: %v\n", name, err)
+			return
+		}
+		fmt.Fprintf(out, "ok    %s%s\n", name, note)
+	}
+	check("configuration", func(context.Context) (string, error) { return "", nil })
+	check("kinesis stream", func(ctx context.Context) (string, error) { return checkStream(ctx, clients.kinesis, c) })
+	check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
+	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
+	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
+	printAdvice(out, c.Pipeline.Formats)
+	if failed > 0 {
+		return &exitError{code: 1, err: fmt.Errorf("%d of the checks failed", failed)}
+	}
+	return nil
+}
+
+func checkStream(ctx context.Context, api *awskinesis.Client, c config.Config) (string, error) {
+	in := &awskinesis.ListShardsInput{}
+	if c.Kinesis.StreamARN != "" {
+		in.StreamARN = &c.Kinesis.StreamARN
+	} else {
+		in.StreamName = &c.Kinesis.StreamName
+	}
+	out, err := api.ListShards(ctx, in)
+	if err != nil {
+		return "", fmt.Errorf("list shards: %w; check kinesis.stream_name, aws.region, and the permission kinesis:ListShards", err)
+	}
+	open := 0
+	for _, s := range out.Shards {
+		if s.SequenceNumberRange != nil && s.SequenceNumberRange.EndingSequenceNumber == nil {
+			open++
+		}
+	}
+	if out.NextToken != nil {
+		return fmt.Sprintf(": more than %d shards", len(out.Shards)), nil
+	}
+	return fmt.Sprintf(": %d shards, %d open", len(out.Shards), open), nil
+}
+
+func checkTable(ctx context.Context, api *dynamodb.Client, c config.Config) (string, error) {
+	name := c.Kinesis.Table()
+	out, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &name})
+	if _, missing := errors.AsType[*ddbtypes.ResourceNotFoundException](err); missing {
+		return fmt.Sprintf(": %s does not exist yet; run creates it", name), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("describe table %s: %w; check aws.region and the permission dynamodb:DescribeTable", name, err)
+	}
+	for _, k := range out.Table.KeySchema {
+		if k.KeyType == ddbtypes.KeyTypeHash && k.AttributeName != nil && *k.AttributeName != "leaseKey" {
+			return "", fmt.Errorf("table %s has the key %q, so it is no KCL lease table; write another kinesis.lease_table", name, *k.AttributeName)
+		}
+	}
+	return ": " + name, nil
+}
+
+// identityCount counts what an identity file tells, without keeping it.
+type identityCount struct{ events, progress int }
+
+func (n *identityCount) Apply(e *event.Event) error {
+	n.events++
+	if e.Op == event.Progress {
+		n.progress++
+	}
+	return nil
+}
+func (*identityCount) MarkProgress(string, int64) {}
+func (*identityCount) MarkComplete(string)        {}
+
+func checkIdentity(ctx context.Context, c config.Config) (string, error) {
+	if c.Identity.File.Path == "" {
+		return ": none is configured, so every private end will be unknown; set identity.file.path", nil
+	}
+	var n identityCount
+	src, err := identity.New(c.Identity.File, identity.Dependencies{Target: &n, Logger: zerolog.Nop()})
+	if err != nil {
+		return "", err
+	}
+	if err := src.LoadAll(ctx); err != nil {
+		return "", err
+	}
+	note := fmt.Sprintf(": %d events in %s", n.events, c.Identity.File.Path)
+	if n.progress == 0 && !c.Identity.File.Complete {
+		note += "; none tells progress, so nothing will be named with certainty: set identity.file.complete, or let the source write progress events"
+	}
+	return note, nil
+}
+
+// printAdvice says for every configured layout which fields it lacks and what that costs.
+func printAdvice(out io.Writer, rules flowlog.Rules) {
+	type named struct{ name, format string }
+	var list []named
+	if rules.Default != "" {
+		list = append(list, named{"lines without a rule", rules.Default})
+	}
+	for _, r := range rules.Rules {
+		list = append(list, named{fmt.Sprintf("log group %q stream %q account %q", r.LogGroup, r.LogStream, r.Account), r.Format})
+	}
+	lacking := false
+	for _, n := range list {
+		f, err := flowlog.ParseFormat(n.format)
+		if err != nil {
+			continue // the configuration is valid, so this does not happen
+		}
+		missing := flowlog.Advice(f)
+		if len(missing) == 0 {
+			continue
+		}
+		lacking = true
+		fmt.Fprintf(out, "\n%s: the layout has no\n", n.name)
+		for _, m := range missing {
+			fmt.Fprintf(out, "  %-26s %s\n", m.Field, m.Cost)
+		}
+	}
+	if lacking {
+		fmt.Fprintf(out, "\nA flow log's layout cannot be changed; a new one with everything that dredge uses is created with\n  %s\n", flowlog.Recommended())
+	}
+}

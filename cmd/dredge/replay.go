@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"dredge/config"
+	source "dredge/consumer/file"
+	"dredge/flowlog"
+	"dredge/internal/telemetry"
+	identity "dredge/metadata/file"
+	"dredge/metadata/store"
+	"dredge/pipeline"
+	"dredge/row"
+)
+
+type replayOptions struct {
+	config, identity, out, format string
+	sets                          []string
+}
+
+func newReplayCmd() *cobra.Command {
+	var o replayOptions
+	cmd := &cobra.Command{
+		Use:   "replay [-c FILE] [--identity EVENTS.jsonl] [--out FILE|-] FILE|DIR|-…",
+		Short: "Run files of flow logs through the whole pipeline",
+		Long: `replay reads flow logs from files (plain, gzip or zstd; lines, CloudWatch envelopes or JSON), names both
+ends and writes rows. All identity events are read before the first flow, so it names with full hindsight.
+
+Without a configuration file, raw rows go to standard output as JSON Lines; the layout of the lines comes
+from a header line, or from --format. The books stand on standard error at the end. Exit code 1 when a
+file could not be read; rejected lines are counted and told, and the rest is replayed.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runReplay(cmd.Context(), o, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	addConfigFlag(cmd, &o.config)
+	cmd.Flags().StringVar(&o.identity, "identity", "", "file or folder of identity events (JSON Lines)")
+	cmd.Flags().StringVarP(&o.out, "out", "o", "", "file to write rows to, - for standard output; .gz and .zst compress")
+	cmd.Flags().StringVar(&o.format, "format", "", "layout of lines without a header, as ${version} ${account-id} …, or names with spaces")
+	cmd.Flags().StringSliceVar(&o.sets, "columns", nil, "column sets to write beside the core columns (see docs/reference/rows.md)")
+	return cmd
+}
+
+// configuration is the file's, or the defaults, with the flags over it.
+func (o replayOptions) configuration() (config.Config, error) {
+	c, err := config.Load(o.config, os.Environ())
+	if err != nil {
+		return c, err
+	}
+	if o.out != "" {
+		c.Sink.Type, c.Sink.File.Path = config.SinkFile, o.out
+	}
+	if o.identity != "" {
+		c.Identity.File.Path = o.identity
+	}
+	if o.format != "" {
+		c.Pipeline.Formats.Default = o.format
+	}
+	for _, s := range o.sets {
+		c.Rows.ColumnSets = append(c.Rows.ColumnSets, row.Set(s))
+	}
+	// The past may lie before any retention: a replay forgets nothing.
+	c.Identity.Store.Retention = maxRetention
+	return c, c.Validate()
+}
+
+// maxRetention is the longest that the store accepts.
+const maxRetention = 31 * 24 * time.Hour
+
+func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reader, out, errOut io.Writer) error {
+	c, err := o.configuration()
+	if err != nil {
+		return err
+	}
+	log := telemetry.NewLogger(telemetry.LogConfig{Level: "warn", Format: "auto"}, errOut, isTerminal(errOut))
+	reg := telemetry.NewRegistry()
+	outputs, err := newOutputs(c, out, log, reg)
+	if err != nil {
+		return err
+	}
+	p, err := loadReplay(ctx, c, outputs, log, reg)
+	if err != nil {
+		return errors.Join(err, outputs.close())
+	}
+	src, err := source.New(replaySource(paths), source.Deps{
+		Processor: p, Budget: p.Budget(), IsHeader: flowlog.IsHeader, Stdin: in, Log: log, Metrics: reg,
+	})
+	if err != nil {
+		return errors.Join(err, outputs.close())
+	}
+	bar := newProgress(errOut, paths, src, p)
+	var shown errgroup.Group
+	showing, stop := context.WithCancel(ctx)
+	shown.Go(func() error { bar.run(showing); return nil })
+	err = src.Run(ctx)
+	stop()
+	err = errors.Join(err, shown.Wait(), outputs.close())
+	books := p.Books().Snapshot()
+	printBooks(errOut, books, p.Rejects())
+	if err := errors.Join(err, books.CheckAtRest()); err != nil {
+		return &exitError{code: 1, err: err}
+	}
+	return nil
+}
+
+func loadReplay(ctx context.Context, c config.Config, outputs *outputs, log zerolog.Logger, reg *prometheus.Registry) (*pipeline.Pipeline, error) {
+	known, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	if c.Identity.File.Path != "" {
+		src, err := identity.New(c.Identity.File, identity.Dependencies{Target: known, Logger: log, Registerer: reg})
+		if err != nil {
+			return nil, err
+		}
+		if err := src.LoadAll(ctx); err != nil {
+			return nil, err
+		}
+	}
+	core, err := newCore(c, coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: log, reg: reg})
+	if err != nil {
+		return nil, err
+	}
+	return core.pipeline, nil
+}
+
+func replaySource(paths []string) source.Config {
+	c := source.DefaultConfig()
+	c.Paths = paths
+	return c
+}
+
+// printBooks tells what became of every line, and shows the first of those that were not understood.
+func printBooks(w io.Writer, b pipeline.Snapshot, rejects []pipeline.Reject) {
+	total := func(m map[string]int64) (n int64) {
+		for _, v := range m {
+			n += v
+		}
+		return n
+	}
+	each := func(name string, m map[string]int64) {
+		if total(m) == 0 {
+			return
+		}
+		fmt.Fprintf(w, "  %-14s %d", name, total(m))
+		keys := make([]string, 0, len(m))
+		for k := range m {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			if m[k] > 0 {
+				fmt.Fprintf(w, "  %s %d", k, m[k])
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "lines %d, decoded %d, delivered %d\n", b.Lines, b.Decoded, b.Delivered)
+	each("skipped", b.Skipped)
+	each("rejected", b.Rejected)
+	each("dead-lettered", b.DeadLettered)
+	each("abandoned", b.Abandoned)
+	faults := map[string]int64{}
+	for k, v := range b.Payloads {
+		if k != "ok" {
+			faults[k] = v
+		}
+	}
+	each("unreadable", faults)
+	const shown = 10
+	slices.Reverse(rejects)
+	for i, r := range rejects {
+		if i == shown {
+			fmt.Fprintf(w, "… and more; `dredge parse` tells every one of them\n")
+			break
+		}
+		fmt.Fprintf(w, "%s: %s: %s\n", filepath.Base(r.Partition), r.Reason, r.Detail)
+	}
+}
