@@ -14,7 +14,8 @@ import (
 
 // Options adapts a suite to the service behind the client.
 type Options struct {
-	// Prefix starts the names of the streams and tables that the suite makes.
+	// Prefix starts the names of the streams and tables that the suite makes. A server that outlives the run needs another one
+	// each time, at most 20 characters: the service remembers tokens of transactions for ten minutes.
 	Prefix string
 	// Wait is called between two looks at something that is not ready yet. It must let time pass.
 	Wait func(time.Duration)

@@ -21,6 +21,8 @@ const (
 	NoOldItem Deviation = "ReturnValuesOnConditionCheckFailure is ignored"
 	// NoTransactions: TransactWriteItems and TransactGetItems are missing.
 	NoTransactions Deviation = "transactions are not implemented"
+	// NoTags: TagResource and ListTagsOfResource are missing.
+	NoTags Deviation = "tags are not implemented"
 	// NoTimeToLive: UpdateTimeToLive is missing.
 	NoTimeToLive Deviation = "UpdateTimeToLive is not implemented"
 	// NoContinuousBackups: DescribeContinuousBackups is missing.

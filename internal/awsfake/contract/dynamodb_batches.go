@@ -51,7 +51,7 @@ func (d *dynamoTest) transactions(t *testing.T) {
 		{Put: &types.Put{TableName: &d.table, Item: at("b"), ConditionExpression: aws.String("attribute_not_exists(k)")}},
 		{ConditionCheck: &types.ConditionCheck{TableName: &d.table, Key: at("c"), ConditionExpression: aws.String("attribute_not_exists(k)")}},
 	}
-	in := &dynamodb.TransactWriteItemsInput{TransactItems: items, ClientRequestToken: aws.String("token-1")}
+	in := &dynamodb.TransactWriteItemsInput{TransactItems: items, ClientRequestToken: &d.table}
 	must(d.TransactWriteItems(d.ctx, in))(t)
 	// The same token again does nothing and succeeds.
 	must(d.TransactWriteItems(d.ctx, in))(t)

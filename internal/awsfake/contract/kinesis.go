@@ -20,6 +20,8 @@ const (
 	TrimHorizonListsAll Deviation = "AT_TRIM_HORIZON lists every shard"
 	// BadIteratorIsServerError: a malformed iterator gives HTTP 500.
 	BadIteratorIsServerError Deviation = "a malformed iterator is answered with HTTP 500"
+	// BadSequenceAccepted: GetShardIterator takes what no Kinesis sequence number looks like.
+	BadSequenceAccepted Deviation = "GetShardIterator takes a malformed sequence number"
 	// NoPutRecordsBound: PutRecords takes more than 500 records.
 	NoPutRecordsBound Deviation = "PutRecords takes more than 500 records"
 	// ForeignSequenceAccepted: a sequence number of another shard is accepted.
@@ -271,11 +273,13 @@ func (k *kinesisTest) iteratorTypes(t *testing.T) {
 func (k *kinesisTest) refusesBadIterators(t *testing.T) {
 	_, err := k.GetShardIterator(k.ctx, &kinesis.GetShardIteratorInput{StreamName: &k.stream, ShardId: aws.String("shardId-000000000099"), ShardIteratorType: types.ShardIteratorTypeLatest})
 	wantCode(t, err, "ResourceNotFoundException")
-	_, err = k.GetShardIterator(k.ctx, &kinesis.GetShardIteratorInput{
-		StreamName: &k.stream, ShardId: aws.String("shardId-000000000000"),
-		ShardIteratorType: types.ShardIteratorTypeAtSequenceNumber, StartingSequenceNumber: aws.String("12345"),
-	})
-	wantCode(t, err, "InvalidArgumentException")
+	if !k.deviates(t, BadSequenceAccepted) {
+		_, err = k.GetShardIterator(k.ctx, &kinesis.GetShardIteratorInput{
+			StreamName: &k.stream, ShardId: aws.String("shardId-000000000000"),
+			ShardIteratorType: types.ShardIteratorTypeAtSequenceNumber, StartingSequenceNumber: aws.String("12345"),
+		})
+		wantCode(t, err, "InvalidArgumentException")
+	}
 	if k.deviates(t, BadIteratorIsServerError) {
 		return
 	}
