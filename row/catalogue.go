@@ -19,6 +19,7 @@ func Catalogue() []Column {
 	columns = append(columns, sideColumns(EndDst)...)
 	columns = append(columns, codeColumns()...)
 	columns = append(columns, rowColumns()...)
+	columns = append(columns, seldomColumns()...)
 	for i := range columns {
 		columns[i].Grains |= Raw
 		if columns[i].Code != nil && columns[i].Type == String {
@@ -60,17 +61,6 @@ func sideColumns(end End) []Column {
 	}
 	columns := identity
 	columns = append(columns, Column{
-		Name: "reason", Set: Core, Optional: true, Doc: "What led to the grade, when the {end} is neither named nor public.",
-		Text: func(_ *Batch, r *Row) string {
-			if s := side(r); !s.Named && s.Grade != GradePublic {
-				return s.Reason
-			}
-			return ""
-		},
-	}, Column{
-		Name: "candidates", Type: StringArray, Set: Core, Optional: true, Doc: "Who could have been meant, when several could: applications, or owner ids where no application is known.",
-		List: func(r *Row) []string { return side(r).Candidates },
-	}, Column{
 		Name: "ip", Set: Core, Doc: "Address of the {end} in the packet (`pkt-…addr` where the record has it).",
 		Addr: func(r *Row) netip.Addr { return side(r).Addr },
 	}, Column{
@@ -137,9 +127,6 @@ func (r *Row) dst() *Side { return &r.Dst }
 func rowColumns() []Column {
 	return []Column{
 		{Name: "eni", Set: Core, Optional: true, Doc: "Interface that recorded the flow.", Text: func(_ *Batch, r *Row) string { return r.InterfaceID }},
-		{Name: "via_kind", Set: Core, Optional: true, Doc: "Kind of the forwarder that recorded the flow; absent when an end did.", Text: func(_ *Batch, r *Row) string { return r.ViaKind }},
-		{Name: "via_id", Set: Core, Optional: true, Doc: "Id of that forwarder.", Text: func(_ *Batch, r *Row) string { return r.ViaID }},
-		{Name: "reject_reason", Set: Core, Optional: true, Doc: "Why the traffic was rejected, where the record says it.", Text: func(_ *Batch, r *Row) string { return r.RejectReason }},
 		{
 			Name: "bytes", Type: Long, Unit: "bytes", Role: Metric, Set: Core, Optional: true, Doc: "Bytes of this observation.",
 			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Bytes, r.Missing&MissingBytes == 0 },
@@ -183,6 +170,45 @@ func rowColumns() []Column {
 		{Name: "asg_tag", Set: TagSet, Optional: true, Doc: "The record's asg-tag.", Text: tag(func(t *Tags) string { return t.ASG })},
 		{Name: "asg_tag_2", Set: TagSet, Optional: true, Doc: "The record's asg-tag-2.", Text: tag(func(t *Tags) string { return t.ASG2 })},
 	}
+}
+
+// seldomColumns have no value in most rows; Row.Ordinary tells which, for all of them at once.
+func seldomColumns() []Column {
+	columns := []Column{
+		{Name: "via_kind", Set: Core, Optional: true, Doc: "Kind of the forwarder that recorded the flow; absent when an end did.", Text: func(_ *Batch, r *Row) string { return r.ViaKind }},
+		{Name: "via_id", Set: Core, Optional: true, Doc: "Id of that forwarder.", Text: func(_ *Batch, r *Row) string { return r.ViaID }},
+		{Name: "reject_reason", Set: Core, Optional: true, Doc: "Why the traffic was rejected, where the record says it.", Text: func(_ *Batch, r *Row) string { return r.RejectReason }},
+		{Name: "src_reason", Set: Core, Optional: true, Doc: reasonDoc("source"), Text: func(_ *Batch, r *Row) string { return r.Src.reason() }},
+		{Name: "dst_reason", Set: Core, Optional: true, Doc: reasonDoc("destination"), Text: func(_ *Batch, r *Row) string { return r.Dst.reason() }},
+		{Name: "src_candidates", Type: StringArray, Set: Core, Optional: true, Doc: candidatesDoc, List: func(r *Row) []string { return r.Src.Candidates }},
+		{Name: "dst_candidates", Type: StringArray, Set: Core, Optional: true, Doc: candidatesDoc, List: func(r *Row) []string { return r.Dst.Candidates }},
+	}
+	for i := range columns {
+		columns[i].Seldom = true
+	}
+	return columns
+}
+
+const candidatesDoc = "Who could have been meant, when several could: applications, or owner ids where no application is known."
+
+func reasonDoc(which string) string {
+	return "What led to the grade, when the " + which + " is neither named nor public."
+}
+
+// reason is what src_reason and dst_reason hold.
+func (s *Side) reason() string {
+	if s.settled() {
+		return ""
+	}
+	return s.Reason
+}
+
+func (s *Side) settled() bool { return s.Named || s.Grade == GradePublic }
+
+// Ordinary says that no Seldom column has a value in r.
+func (r *Row) Ordinary() bool {
+	return r.Src.settled() && r.Dst.settled() && r.ViaKind == "" && r.ViaID == "" && r.RejectReason == "" &&
+		len(r.Src.Candidates) == 0 && len(r.Dst.Candidates) == 0
 }
 
 func tag(of func(*Tags) string) func(*Batch, *Row) string {

@@ -89,6 +89,8 @@ type Column struct {
 	Role   Role
 	// Optional columns are left out of a row when the value is absent.
 	Optional bool
+	// Seldom columns are absent in every row that is Ordinary.
+	Seldom bool
 	// Values is the closed vocabulary; nil when the values are open.
 	Values []string
 

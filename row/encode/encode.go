@@ -31,6 +31,7 @@ const (
 	list
 	codes
 	identity
+	seldom
 )
 
 // step writes one column, or a run of columns. Everything that a step writes begins with a comma, the first of which becomes
@@ -40,6 +41,8 @@ type step struct {
 	// prefix is `,"name":`, with the opening quote where the value is a string.
 	prefix string
 	column *row.Column
+	// skip is how many steps after a seldom one are for rows that are not ordinary.
+	skip int
 	// run is set for codes.
 	run *codeRun
 	// key, render and appPrefix belong to an identity; appPrefix is "" when it does not begin with the application.
@@ -62,6 +65,17 @@ func NewJSON(columns []row.Column) (*JSON, error) {
 				i++
 			}
 			j.steps = append(j.steps, identityStep(columns[first:i]))
+		case c.Seldom:
+			head := len(j.steps)
+			j.steps = append(j.steps, step{kind: seldom})
+			for ; i < len(columns) && columns[i].Seldom; i++ {
+				s, err := columnStep(&columns[i])
+				if err != nil {
+					return nil, err
+				}
+				j.steps = append(j.steps, s)
+				j.steps[head].skip++
+			}
 		case c.Code != nil:
 			run := newCodeRun()
 			for i < len(columns) && columns[i].Code != nil && run.add(&columns[i]) {
@@ -145,9 +159,13 @@ func identityStep(columns []row.Column) step {
 func (j *JSON) Append(dst []byte, b *row.Batch, i int) []byte {
 	r := &b.Rows[i]
 	start := len(dst)
-	for k := range j.steps {
+	for k := 0; k < len(j.steps); k++ {
 		s := &j.steps[k]
 		switch s.kind {
+		case seldom:
+			if r.Ordinary() {
+				k += s.skip
+			}
 		case identity:
 			dst = j.appendIdentity(dst, s, r)
 		case codes:
