@@ -166,7 +166,7 @@ func TestEscapeApp(t *testing.T) {
 }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	schema, err := json.MarshalIndent(row.PublicSchema(), "", "  ")
+	schema, err := json.MarshalIndent(row.JSONSchema("flows_raw", row.Catalogue()), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}

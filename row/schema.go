@@ -15,33 +15,18 @@ type Schema struct {
 	Additional  *bool              `json:"additionalProperties,omitempty"`
 }
 
-// JSONSchema describes one row that holds columns. Columns that are not optional are required; others may be absent, never
-// null.
+// JSONSchema describes one row that holds columns. What is in every row whatever sets are chosen is required; the rest may be
+// absent, never null. So the schema of the whole Catalogue, docs/reference/rows.schema.json, holds for every choice.
 func JSONSchema(title string, columns []Column) *Schema {
 	closed := false
 	s := &Schema{
 		Dialect: "https://json-schema.org/draft/2020-12/schema",
-		Title:   title, Type: "object", Properties: map[string]*Schema{}, Additional: &closed,
+		Title:   title, Description: "One flow-log record with both of its ends named.", Type: "object", Properties: map[string]*Schema{}, Additional: &closed,
 	}
 	for i := range columns {
 		c := &columns[i]
 		s.Properties[c.Name] = c.schema()
-		if !c.Optional {
-			s.Required = append(s.Required, c.Name)
-		}
-	}
-	return s
-}
-
-// PublicSchema describes a raw row under any choice of column sets: docs/reference/rows.schema.json. Only what is in every row
-// is required.
-func PublicSchema() *Schema {
-	columns := Catalogue()
-	s := JSONSchema("flows_raw", columns)
-	s.Description = "One flow-log record with both of its ends named."
-	s.Required = nil
-	for i := range columns {
-		if c := &columns[i]; c.Set == Core && !c.Optional {
+		if c.Set == Core && !c.Optional {
 			s.Required = append(s.Required, c.Name)
 		}
 	}
