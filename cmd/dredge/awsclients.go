@@ -12,6 +12,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/smithy-go/logging"
 
 	"dredge/config"
 )
@@ -43,6 +44,8 @@ func newAWSClients(ctx context.Context, c config.AWSConfig, leaseTimeout time.Du
 }
 
 func clientsFrom(base aws.Config, c config.AWSConfig, leaseTimeout time.Duration) awsClients {
+	// The SDK would write warnings about cut-off answers to standard error; what matters of them comes back as errors.
+	base.Logger = logging.Nop{}
 	return awsClients{
 		kinesis: awskinesis.NewFromConfig(base, func(o *awskinesis.Options) {
 			o.BaseEndpoint = endpoint(c.KinesisEndpoint, o.BaseEndpoint)

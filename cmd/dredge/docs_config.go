@@ -117,6 +117,13 @@ func (d *configDocs) comment(t reflect.Type, field string) (string, error) {
 	if doc == "" {
 		return "", fmt.Errorf("%s: %s.%s has no comment; the reference page is made of them", pkg, t.Name(), field)
 	}
+	// The comment begins with the field's Go name; people know the key.
+	if f, ok := t.FieldByName(field); ok {
+		key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		if rest, ok := strings.CutPrefix(doc, field+" "); ok {
+			doc = "`" + key + "` " + rest
+		}
+	}
 	return doc, nil
 }
 

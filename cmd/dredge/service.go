@@ -26,10 +26,10 @@ import (
 // service is the whole process that `dredge run` and `dredge demo` run: identity sources, the Kinesis worker, the pipeline,
 // the sink and the HTTP server.
 type service struct {
-	cfg     config.Config
-	log     zerolog.Logger
-	core    *core
-	worker  *kinesis.Worker
+	cfg    config.Config
+	log    zerolog.Logger
+	core   *core
+	worker *kinesis.Worker
 	// source is nil when no identity file is configured.
 	source  *file.Source
 	http    *httpd.Server

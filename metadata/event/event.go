@@ -1,5 +1,5 @@
 // Package event is the public schema of identity events, version 1: one JSON object per line, written by anything that
-// knows who owns an address and read by dredge. docs/reference/events.md describes it for people who bring their own source.
+// knows who owns an address and read by dredge. docs/events.md describes it for people who bring their own source.
 //
 // Applying events commutes: any order and any duplication of the same set gives the same knowledge.
 package event

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	replayEvents = `{"v":1,"op":"assign","src":"inventory","from":1418500000000,"scope":"vpc-0a1b","ip":"172.31.16.139","owner":"eni:eni-1235b8ca123456789","ep":{"kind":"instance"},"wl":{"app":"bastion"}}
+{"v":1,"op":"assign","src":"inventory","from":1418500000000,"scope":"vpc-0a1b","ip":"172.31.16.21","owner":"eni:eni-0ffff","ep":{"kind":"instance"},"wl":{"app":"payments"}}
+{"v":1,"op":"release","src":"inventory","to":1418531000000,"scope":"vpc-0a1b","ip":"172.31.16.21","owner":"eni:eni-0ffff"}
+{"v":1,"op":"assign","src":"inventory","from":1418532000000,"scope":"vpc-0a1b","ip":"172.31.16.21","owner":"eni:eni-0eeee","ep":{"kind":"instance"},"wl":{"app":"search"}}
+`
+	replayLines = `2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20641 22 6 20 4249 1418530010 1418530070 ACCEPT OK
+2 123456789010 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20642 22 6 20 4249 1418540010 1418540070 ACCEPT OK
+2 123456789010 eni-1235b8ca123456789 - - - - - - - 1431280876 1431280934 - NODATA
+seven fields are too few for this layout
+`
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A default version 2 log says neither VPC nor direction; with a file of events both ends are named as they were then.
+func TestReplayNamesADefaultLog(t *testing.T) {
+	o := replayOptions{identity: write(t, "events.jsonl", replayEvents)}
+	var out, errOut bytes.Buffer
+	if err := runReplay(t.Context(), o, []string{write(t, "flows.log", replayLines)}, nil, &out, &errOut); err != nil {
+		t.Fatalf("%v\n%s", err, errOut.String())
+	}
+	var names []string
+	for line := range strings.Lines(out.String()) {
+		var row struct {
+			Src string `json:"src_app"`
+			Dst string `json:"dst_app"`
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		names = append(names, row.Src+">"+row.Dst)
+	}
+	if got := strings.Join(names, " "); got != "bastion>payments bastion>search" {
+		t.Errorf("rows name %s", got)
+	}
+	for _, want := range []string{"lines 4, decoded 2, delivered 2", "nodata 1", "field_count 1", "flows.log: field_count"} {
+		if !strings.Contains(errOut.String(), want) {
+			t.Errorf("the books do not say %q:\n%s", want, errOut.String())
+		}
+	}
+}
+
+func TestReplaySaysWhatIsWrongWithItsInput(t *testing.T) {
+	f := func(o replayOptions, path, want string) {
+		t.Helper()
+		var out, errOut bytes.Buffer
+		err := runReplay(t.Context(), o, []string{path}, nil, &out, &errOut)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v does not say %q", err, want)
+		}
+	}
+	good := write(t, "flows.log", replayLines)
+	f(replayOptions{}, filepath.Join(t.TempDir(), "none.log"), "none.log")
+	f(replayOptions{identity: filepath.Join(t.TempDir(), "none.jsonl")}, good, "none.jsonl")
+	f(replayOptions{format: "version version"}, good, "version")
+	f(replayOptions{out: filepath.Join(t.TempDir(), "no", "such", "rows.jsonl")}, good, "rows.jsonl")
+	f(replayOptions{config: write(t, "bad.yaml", "sinc: {}\n")}, good, `did you mean "sink"`)
+	var exit *exitError
+	if err := runReplay(t.Context(), replayOptions{}, []string{"none.log"}, nil, &bytes.Buffer{}, &bytes.Buffer{}); !errors.As(err, &exit) || exit.code != 1 {
+		t.Errorf("a missing file ends with %v, want exit code 1", err)
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/internal/awsfake"
+	"dredge/internal/telemetry"
+)
+
+// testConfig is a service over a fake AWS with one stream, writing rows to a file.
+func testConfig(t *testing.T) (config.Config, *awsfake.Server) {
+	t.Helper()
+	srv := awsfake.New(awsfake.Config{})
+	if err := srv.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Close() })
+	if err := srv.Kinesis().CreateStream("flows", 2); err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default()
+	c.HTTP.Listen = "127.0.0.1:0"
+	c.AWS = config.AWSConfig{Region: "us-east-1", KinesisEndpoint: srv.URL(), DynamoDBEndpoint: srv.URL()}
+	c.Kinesis.Application, c.Kinesis.StreamName = "app", "flows"
+	c.Sink.Type, c.Sink.File.Path = config.SinkFile, filepath.Join(t.TempDir(), "rows.jsonl")
+	c.Identity.File.Path = filepath.Join(t.TempDir(), "events.jsonl")
+	c.Identity.File.PollInterval = 10 * time.Millisecond
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	return c, srv
+}
+
+func testClients(c config.Config) awsClients {
+	return clientsFrom(aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}, c.AWS, time.Second)
+}
+
+// TestM3NotReadyBeforeIdentityIsLoaded: the service is not ready, and takes no lease, until identity was loaded.
+func TestM3NotReadyBeforeIdentityIsLoaded(t *testing.T) {
+	c, srv := testConfig(t)
+	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := svc.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- svc.run(ctx) }()
+	ready := func() (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if code, body := ready(); code != http.StatusServiceUnavailable || !strings.Contains(body, "events.jsonl was not read") {
+		t.Errorf("readyz before identity: %d %s", code, body)
+	}
+	if n := srv.Count("ListShards") + srv.Count("UpdateItem"); n != 0 {
+		t.Errorf("%d calls for leases before identity was loaded", n)
+	}
+	if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		code, body := ready()
+		if code == http.StatusOK {
+			break
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("never ready: %s", body)
+		case <-tick.C:
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestCheckTellsWhatIsWrong(t *testing.T) {
+	c, _ := testConfig(t)
+	if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(c config.Config) (string, error) {
+		var out bytes.Buffer
+		err := runCheck(t.Context(), c, &out)
+		return out.String(), err
+	}
+	out, err := run(c)
+	if err != nil {
+		t.Errorf("a right configuration: %v\n%s", err, out)
+	}
+	for _, want := range []string{
+		"2 shards, 2 open", "app does not exist yet", "4 events", "none tells progress", "lines without a rule: the layout has no", "flow-direction", "${pkt-srcaddr}",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %q:\n%s", want, out)
+		}
+	}
+
+	bad := c
+	bad.Kinesis.StreamName = "nowhere"
+	bad.Identity.File.Path = filepath.Join(t.TempDir(), "none.jsonl")
+	bad.Sink.File.Path = filepath.Join(t.TempDir(), "no", "such", "rows.jsonl")
+	out, err = run(bad)
+	if err == nil {
+		t.Error("a wrong configuration passes")
+	}
+	for _, want := range []string{"FAIL  kinesis stream", "kinesis.stream_name", "FAIL  identity", "none.jsonl", "FAIL  sink", "rows.jsonl"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("check does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// Every metric of the whole service has a name and help as Prometheus wants them.
+func TestMetricsAreWellNamed(t *testing.T) {
+	c, _ := testConfig(t)
+	reg := telemetry.NewRegistry()
+	svc, err := newService(c, testClients(c), zerolog.Nop(), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := svc.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "dredge_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
