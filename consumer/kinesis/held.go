@@ -232,7 +232,8 @@ func (h *held) current() lease.Lease {
 	return h.lease
 }
 
-// release gives the lease up in the table: to the next owner when there is one, else to nobody. It returns how it left.
+// release gives the lease up in the table: to the next owner when there is one, else to nobody. It tries for as long as one call may
+// take, and returns how the lease left.
 func (w *Worker) release(h *held) string {
 	if h.beginWrite() != nil {
 		return ""
@@ -245,8 +246,7 @@ func (w *Worker) release(h *held) string {
 		move, give = moveHanded, w.store.EndHandOff
 	}
 	h.gone = true
-	if err := give(ctx, l); err != nil {
-		w.m.leaseErrors.Inc()
+	if err := w.insist(ctx, func() error { return give(ctx, l) }); err != nil {
 		w.log.Warn().Err(err).Str("shard", h.key).Msg("lease not released, others wait for it to expire")
 		return ""
 	}

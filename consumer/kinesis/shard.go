@@ -73,7 +73,7 @@ func (s *shard) run() error {
 // final says whether err ends a shard. What is not known to is tried again: the worst of that is work done twice.
 func final(err error) bool {
 	_, permanent := errors.AsType[*stream.PermanentError](err)
-	return permanent || errors.Is(err, stream.ErrFenced) || errors.Is(err, errShardEnd)
+	return permanent || errors.Is(err, stream.ErrFenced) || errors.Is(err, errShardEnd) || errors.Is(err, errOtherParent)
 }
 
 // rewindTo moves on to where the sink stands. It never moves back behind what was checkpointed.
@@ -260,6 +260,9 @@ func (s *shard) leave(why error) {
 		s.w.coolDown(s.h.key)
 		s.log.Error().Err(why).Msg("the sink refuses this shard's rows for good, lease given up; nothing was passed over")
 		s.checkpoint()
+	case errors.Is(why, errOtherParent):
+		s.w.coolDown(s.h.key)
+		s.drain()
 	default:
 		s.drain()
 	}
@@ -288,9 +291,12 @@ func (s *shard) drain() {
 // checkpoint writes how far the shard's rows are durable, if the row does not say so yet. A failure is logged and counted where
 // it happens; the next owner then reads again what was not written.
 func (s *shard) checkpoint() {
-	if s.h.safe().Compare(s.h.current().Checkpoint) > 0 {
-		_ = s.w.renew(s.h)
+	if s.h.safe().Compare(s.h.current().Checkpoint) <= 0 {
+		return
 	}
+	ctx, cancel := context.WithTimeout(s.h.life, s.w.cfg.callTimeout())
+	defer cancel()
+	_ = s.w.insist(ctx, func() error { return s.w.renew(s.h) })
 }
 
 // close gives the handler up. It has its own time limit, because the lease may be gone and the process must end.

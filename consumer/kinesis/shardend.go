@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"dredge/consumer/kinesis/lease"
@@ -49,23 +48,34 @@ func (s *shard) end(ctx context.Context, win *window.Window, children []shardInf
 	return errShardEnd
 }
 
+// parentPatience is how long a shard at its end is held while the other parent of its child is behind, if this worker may
+// hold no more shards: that parent's ancestors may be waiting for its room.
+const parentPatience = 15 * time.Second
+
 // insist tries step until it succeeds or ctx ends: a shard's end must not be forgotten because the table hiccuped.
 func (s *shard) insist(ctx context.Context, step func(context.Context) error) error {
 	again := backoff{min: 250 * time.Millisecond, max: 5 * time.Second}
+	began := time.Now()
 	for {
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, listTimeout)
 			defer cancel()
 			return step(ctx)
 		}()
-		if err == nil {
+		pause := again.next()
+		switch {
+		case err == nil:
 			return nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case !errors.Is(err, errOtherParent):
+			s.log.Warn().Err(err).Msg("shard end not recorded, trying again")
+		case s.w.isFull() && time.Since(began) > parentPatience:
+			return err
+		default:
+			pause = parentPoll
 		}
-		s.log.Warn().Err(err).Msg("shard end not recorded, trying again")
-		if err := sleep(ctx, again.next()); err != nil {
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -75,7 +85,7 @@ func (s *shard) insist(ctx context.Context, step func(context.Context) error) er
 // records follow our last.
 func (s *shard) createChildren(ctx context.Context, children []shardInfo) error {
 	for _, c := range children {
-		if err := s.repairParents(ctx, c); err != nil {
+		if err := s.awaitOtherParent(ctx, c); err != nil {
 			return err
 		}
 		if err := s.w.createLease(ctx, c.newLease(lease.TrimHorizon)); err != nil {
@@ -85,41 +95,58 @@ func (s *shard) createChildren(ctx context.Context, children []shardInfo) error 
 	return nil
 }
 
-// repairParents looks after the other parent of a merge. With the child's lease made, a parent without one would count as done
-// with; so when it has none, and was not cleaned up after the child had been made, and its records are still there, it gets one.
-func (s *shard) repairParents(ctx context.Context, child shardInfo) error {
+// errOtherParent says that a child's lease cannot be made yet.
+var errOtherParent = errors.New("the other parent of a merge has no lease yet")
+
+// awaitOtherParent looks after the other parent of a merge. Once the child has a lease, a parent without one counts as done with. So the
+// child's lease must wait until the other parent has its own: that comes when the ancestors of it are finished, which may be read later than
+// ours. When nothing will bring it, because leases were lost, what is missing is made here.
+func (s *shard) awaitOtherParent(ctx context.Context, child shardInfo) error {
 	self := s.h.current().Shard()
 	for _, p := range child.parents {
 		if p == self {
 			continue
 		}
-		_, err := s.w.store.Get(ctx, s.siblingKey(p))
-		if !errors.Is(err, lease.ErrNotFound) {
-			if err != nil {
-				return err
-			}
-			continue
+		there, err := s.hasLease(ctx, p)
+		if err != nil || there {
+			return err
 		}
-		if _, err := s.w.store.Get(ctx, s.siblingKey(child.id)); err == nil {
-			continue
-		} else if !errors.Is(err, lease.ErrNotFound) {
+		// With the child's lease made, the other parent may have been finished and cleaned up.
+		if there, err = s.hasLease(ctx, child.id); err != nil || there {
 			return err
 		}
 		shards, err := s.w.listShards(ctx, nil)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(shards, func(x shardInfo) bool { return x.id == p })
-		if i < 0 {
-			continue
+		if !listed(shards, p) {
+			continue // older than the stream's retention
 		}
-		s.log.Error().Str("parent", p).Str("child", child.id).Msg("the other parent of a merge has no lease, it is read from its beginning")
-		if err := s.w.createLease(ctx, shards[i].newLease(lease.TrimHorizon)); err != nil {
+		listing, err := s.w.listLeases(ctx)
+		if err != nil {
 			return err
 		}
-		s.w.m.filled.Inc()
+		c := newCoverage(shards, listing.Leases)
+		c.want(p)
+		for _, m := range c.of(shards) {
+			s.log.Error().Str("parent", p).Str("child", child.id).Str("missing", m.id).Msg("a parent of a merge was covered by no lease, it is read from the beginning")
+			if err := s.w.createLease(ctx, m.newLease(lease.TrimHorizon)); err != nil {
+				return err
+			}
+			s.w.m.filled.Inc()
+			kick(s.w.takeSoon)
+		}
+		return errOtherParent
 	}
 	return nil
+}
+
+func (s *shard) hasLease(ctx context.Context, shardID string) (bool, error) {
+	_, err := s.w.store.Get(ctx, s.siblingKey(shardID))
+	if errors.Is(err, lease.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // nameChildren writes the children into our row.

@@ -163,64 +163,6 @@ func (s *syncer) cover(ctx context.Context, missing []shardInfo) error {
 	return nil
 }
 
-// uncovered returns the listed shards that need a lease so that every open shard is read, now or after its ancestors.
-//
-// An open shard without a lease is covered when an ancestor is still being read, since its lease is made at that one's end. Otherwise
-// the oldest unread ancestors are wanted. A shard is known to have been read to its end when its lease says so or when a child of it has a
-// lease, for those are made only then. So of a family whose leases were lost, only what can still be unread is read.
-func uncovered(shards []shardInfo, leases []lease.Lease) ([]shardInfo, error) {
-	byID := make(map[string]shardInfo, len(shards))
-	for _, s := range shards {
-		byID[s.id] = s
-	}
-	rows := byShard(leases)
-	read := map[string]bool{}
-	for _, l := range leases {
-		if l.Checkpoint.IsShardEnd() {
-			read[l.Shard()] = true
-		}
-		for _, p := range l.Parents {
-			if row, ok := rows[p]; !ok || row.Checkpoint.IsShardEnd() {
-				read[p] = true
-			}
-		}
-	}
-	wanted := map[string]bool{}
-	seen := map[string]bool{}
-	var walk func(id string)
-	walk = func(id string) {
-		if seen[id] {
-			return
-		}
-		seen[id] = true
-		if _, ok := rows[id]; ok {
-			return
-		}
-		ready := true
-		for _, p := range byID[id].parents {
-			if _, ok := byID[p]; ok && !read[p] {
-				ready = false
-				walk(p)
-			}
-		}
-		if ready {
-			wanted[id] = true
-		}
-	}
-	for _, s := range shards {
-		if !s.open {
-			continue
-		}
-		for _, p := range s.parents {
-			if byID[p].open {
-				return nil, fmt.Errorf("%s and its parent %s are both open: %w", s.id, p, errListing)
-			}
-		}
-		walk(s.id)
-	}
-	return slices.DeleteFunc(slices.Clone(shards), func(s shardInfo) bool { return !wanted[s.id] }), nil
-}
-
 func byShard(leases []lease.Lease) map[string]lease.Lease {
 	rows := make(map[string]lease.Lease, len(leases))
 	for _, l := range leases {

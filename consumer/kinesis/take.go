@@ -57,6 +57,8 @@ func (b balance) plan() takePlan {
 			p.available++
 			switch {
 			case b.cooling(l.Key):
+			case b.max > 0 && b.waits(l):
+				// Room is scarce: a shard that must wait for its parents would take it from them.
 			case b.still(l) > veryOld*b.failover && l.ActualOwner() != "":
 				urgent = append(urgent, l)
 			default:
@@ -96,6 +98,11 @@ func (b balance) plan() takePlan {
 	}
 	p.steal = b.steals(loads, loaded, need, p.target, p.handOff)
 	return p
+}
+
+// waits says whether a parent of l is not read to its end.
+func (b balance) waits(l lease.Lease) bool {
+	return slices.ContainsFunc(b.leases, func(p lease.Lease) bool { return slices.Contains(l.Parents, p.Shard()) })
 }
 
 // steals picks leases of the most loaded workers. Without the owner's help it is one at a time, since each theft repeats what
@@ -181,18 +188,24 @@ type taker struct {
 // takeLoop looks at the lease table and takes leases until ctx ends.
 func (w *Worker) takeLoop(ctx context.Context) {
 	t := &taker{Worker: w, seen: newObserver(), incoming: map[string]time.Time{}}
+	next := time.Now()
 	for ctx.Err() == nil {
-		if err := t.round(ctx); err != nil && ctx.Err() == nil {
-			w.m.leaseErrors.Inc()
-			w.log.Warn().Err(err).Msg("lease table not read, trying again")
+		if !time.Now().Before(next) {
+			if err := t.round(ctx); err != nil && ctx.Err() == nil {
+				w.m.leaseErrors.Inc()
+				w.log.Warn().Err(err).Msg("lease table not read, trying again")
+			}
+			next = time.Now().Add(jittered(w.cfg.takeInterval()))
 		}
-		wait := jittered(w.cfg.takeInterval())
+		t.collect(ctx)
+		wait := time.Until(next)
 		if len(t.incoming) > 0 {
 			wait = min(wait, handOffPoll)
 		}
 		select {
 		case <-ctx.Done():
 		case <-w.takeSoon:
+			next = time.Now()
 		case <-time.After(wait):
 		}
 	}
@@ -236,7 +249,7 @@ func (t *taker) round(ctx context.Context) error {
 		t.stop(err)
 		return nil
 	}
-	t.collect(ctx, listing.Leases, start)
+	t.forgetDead(listing.Leases, start)
 
 	open := slices.DeleteFunc(slices.Clone(listing.Leases), func(l lease.Lease) bool { return l.Checkpoint.IsShardEnd() })
 	p := balance{
@@ -293,6 +306,13 @@ func (t *taker) holds(key string) bool {
 	return t.held[key] != nil
 }
 
+// isFull says whether this worker may hold no more leases.
+func (w *Worker) isFull() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cfg.MaxLeases > 0 && len(w.held) >= w.cfg.MaxLeases
+}
+
 func (t *taker) isCooling(key string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -327,18 +347,38 @@ func (t *taker) take(ctx context.Context, l lease.Lease, move string) {
 	t.win(ctx, l, move, func(ctx context.Context) (lease.Lease, error) { return t.store.Take(ctx, l, t.id) })
 }
 
+// win makes the write that gets l, and starts its shard. A write whose reply was lost is repeated until it is known how it ended: the
+// store recognises one that had landed, which else would leave the shard unread until the lease expires.
 func (t *taker) win(ctx context.Context, l lease.Lease, move string, write func(context.Context) (lease.Lease, error)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.cfg.callTimeout())
 	defer cancel()
 	sent := time.Now()
-	won, err := write(ctx)
+	var won lease.Lease
+	err := t.insist(ctx, func() (err error) {
+		won, err = write(ctx)
+		return err
+	})
 	switch {
-	case errors.Is(err, lease.ErrLost): // another was faster
-	case err != nil:
-		t.m.leaseErrors.Inc()
-		t.log.Warn().Err(err).Str("shard", l.Key).Msg("lease not taken")
-	default:
+	case err == nil:
 		t.hold(won, sent, move)
+	case !errors.Is(err, lease.ErrLost): // else another was faster
+		t.log.Warn().Err(err).Str("shard", l.Key).Msg("lease not taken")
+	}
+}
+
+// insist repeats a write to the lease table that failed without an answer, until ctx ends. The writes of the store may be repeated:
+// one that had landed is recognised.
+func (w *Worker) insist(ctx context.Context, write func() error) error {
+	again := backoff{min: 50 * time.Millisecond, max: time.Second}
+	for {
+		err := write()
+		if err == nil || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrDuplicateOwner) {
+			return err
+		}
+		w.m.leaseErrors.Inc()
+		if sleep(ctx, again.next()) != nil {
+			return err
+		}
 	}
 }
 
@@ -356,37 +396,45 @@ func (t *taker) steal(ctx context.Context, l lease.Lease, handOff bool) {
 		t.take(ctx, now, moveStolen)
 		return
 	}
-	if _, err := t.store.BeginHandOff(ctx, now, t.id); err == nil {
-		t.incoming[l.Key] = time.Now().Add(t.cfg.ShutdownTimeout + t.cfg.FailoverTime)
+	t.incoming[l.Key] = time.Now().Add(t.cfg.ShutdownTimeout + t.cfg.FailoverTime)
+	_, err = t.store.BeginHandOff(ctx, now, t.id)
+	switch {
+	case err == nil:
 		t.log.Info().Str("shard", l.Key).Str("owner", l.Owner).Msg("lease asked for")
-	} else if !errors.Is(err, lease.ErrLost) {
+	case errors.Is(err, lease.ErrLost):
+		delete(t.incoming, l.Key)
+	default:
+		// It may have landed: the row tells.
 		t.m.leaseErrors.Inc()
-		t.log.Warn().Err(err).Str("shard", l.Key).Msg("lease not asked for")
+		t.log.Warn().Err(err).Str("shard", l.Key).Msg("no answer to asking for a lease")
 	}
 }
 
-// collect starts the shards of leases that their owners have handed over, and gives up on those that went elsewhere.
-func (t *taker) collect(ctx context.Context, leases []lease.Lease, start time.Time) {
-	if len(t.incoming) == 0 {
-		return
-	}
-	rows := make(map[string]lease.Lease, len(leases))
-	for _, l := range leases {
-		rows[l.Key] = l
-	}
+// collect starts the shards of leases that their owners have handed over, and gives up on those that went elsewhere. It reads the rows
+// consistently: a scan may not know yet that they were asked for.
+func (t *taker) collect(ctx context.Context) {
 	for key, until := range t.incoming {
-		l, ok := rows[key]
+		l, err := t.store.Get(ctx, key)
 		switch {
-		case !ok, l.Owner != t.id, l.Checkpoint.IsShardEnd(), time.Now().After(until):
+		case ctx.Err() != nil:
+			return
+		case err != nil && !errors.Is(err, lease.ErrNotFound) && time.Now().Before(until):
+			t.m.leaseErrors.Inc()
+		case err != nil, l.Owner != t.id, l.Checkpoint.IsShardEnd(), time.Now().After(until):
 			// Gone, taken by another, read to its end by its old owner; or that one neither finished nor died.
 			delete(t.incoming, key)
-		case l.InHandOff():
-			if t.seen.still(l, start) > t.cfg.FailoverTime {
-				delete(t.incoming, key) // the old owner died meanwhile: the lease is free
-			}
-		default:
+		case !l.InHandOff():
 			delete(t.incoming, key)
 			t.win(ctx, l, moveReceived, func(ctx context.Context) (lease.Lease, error) { return t.store.Renew(ctx, l, lease.Renewal{}) })
+		}
+	}
+}
+
+// forgetDead lets leases be taken in the ordinary way whose owners died after they were asked for them.
+func (t *taker) forgetDead(leases []lease.Lease, start time.Time) {
+	for _, l := range leases {
+		if _, ok := t.incoming[l.Key]; ok && l.InHandOff() && t.seen.still(l, start) > t.cfg.FailoverTime {
+			delete(t.incoming, l.Key)
 		}
 	}
 }
