@@ -63,7 +63,7 @@ func decode(t testing.TB, text []byte) map[string]any {
 }
 
 func TestSameAsEncodingJSON(t *testing.T) {
-	mix := mixBatch(500)
+	mix := mixBatch(100)
 	for name, c := range map[string]row.Config{"core": row.DefaultConfig(), "all": allSets(), "end": {Time: row.AtEnd}} {
 		t.Run(name, func(t *testing.T) {
 			j := newJSON(t, c)
