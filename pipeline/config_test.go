@@ -97,6 +97,25 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
+// What is read is written so that it reads the same again.
+func FuzzByteSize(f *testing.F) {
+	for _, s := range []string{"0", "512MiB", " 4 KiB", "1GiB", "-1", "8589934592GiB", "MiB", "1e3", "+5"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var s, again ByteSize
+		if s.UnmarshalText([]byte(text)) != nil {
+			return
+		}
+		if s < 0 {
+			t.Fatalf("%q = %d", text, s)
+		}
+		if err := again.UnmarshalText([]byte(s.String())); err != nil || again != s {
+			t.Fatalf("%q = %d, written %q, read as %d, %v", text, s, s.String(), again, err)
+		}
+	})
+}
+
 func TestNewNamesWhatIsMissing(t *testing.T) {
 	_, err := New(Config{}, Deps{})
 	for _, w := range []string{"make pipeline", "slice: 0", "a sink is needed", "an enricher is needed", "a metrics registry is needed"} {

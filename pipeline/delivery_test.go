@@ -3,8 +3,8 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -427,7 +427,7 @@ func TestHoldCutsSlicesByArrival(t *testing.T) {
 				<-time.After(10 * time.Second)
 				synctest.Wait()
 				s.mu.Lock()
-				at = append(at, fmt.Sprint(len(s.writes)))
+				at = append(at, strconv.Itoa(len(s.writes)))
 				s.mu.Unlock()
 			}
 		}()

@@ -105,7 +105,7 @@ func (h *handler) reopen(ctx context.Context) error {
 		return h.broken
 	}
 	if h.session != nil {
-		if err := h.session.close(ctx); err != nil {
+		if err := h.close(ctx); err != nil {
 			h.p.log.Warn().Err(err).Str("partition", h.partition).Msg("writer that failed did not close cleanly")
 		}
 		h.session = nil

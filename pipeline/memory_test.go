@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -41,12 +40,13 @@ type memoryResult struct {
 //
 // The figure is a sink blocked for 60 seconds. Once every source goroutine waits (for the budget, a lane, or the
 // sink), nothing of the pipeline can run until the sink confirms, so staying longer in that state changes nothing; the test
-// waits for the state and not for the time. The runtime gets the memory limit that dredge gives it: Config.MemoryLimit.
+// waits for the state and not for the time. Under the race detector, whose own memory is many times that, a tenth of the
+// payloads goes through and only the rows and the books are checked. The runtime gets the memory limit that dredge gives it: Config.MemoryLimit.
 func TestI8BoundedMemoryWithABlockedSink(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.MemoryBudget = 256 * MiB
 	r := runMemoryChild(t, cfg.MemoryBudget)
-	if bound := cfg.MemoryBudget + 150*MiB; r.Peak > bound {
+	if bound := cfg.MemoryBudget + 150*MiB; r.Peak > bound && !raceDetector {
 		t.Errorf("peak resident size %d MiB (%d MiB while blocked) is above %s", r.Peak/MiB, r.Blocked/MiB, bound)
 	}
 	if r.Rows != r.Want {
@@ -56,7 +56,7 @@ func TestI8BoundedMemoryWithABlockedSink(t *testing.T) {
 	for _, h := range r.Held {
 		held += h
 	}
-	if held < int64(cfg.MemoryBudget)/2 {
+	if held < int64(cfg.MemoryBudget)/2 && !raceDetector {
 		t.Errorf("only %d MiB of the budget were in use when everything stood still: the test shows nothing", held>>20)
 	}
 	t.Logf("peak %d MiB, %d MiB while blocked; held %v, waiting %v", r.Peak/MiB, r.Blocked/MiB, r.Held, r.Waiting)
@@ -146,7 +146,11 @@ func memoryWorkload() int {
 }
 
 func memoryRun(budget string) error {
-	const shards, payloads = 8, 10
+	const shards = 8
+	payloads := 10
+	if raceDetector {
+		payloads = 1
+	}
 	cfg := DefaultConfig()
 	if err := cfg.MemoryBudget.UnmarshalText([]byte(budget)); err != nil {
 		return err
@@ -164,7 +168,7 @@ func memoryRun(budget string) error {
 		go func() { errs <- memoryShard(p, strconv.Itoa(k), payload, payloads) }()
 	}
 	var r memoryResult
-	r.Want = shards * payloads * int64(lines)
+	r.Want = int64(shards * payloads * lines)
 	for moved := int64(-1); ; {
 		select {
 		case err := <-errs:
@@ -172,7 +176,7 @@ func memoryRun(budget string) error {
 		default:
 		}
 		use, decoded := p.budget.use(), p.Books().Snapshot().Decoded
-		waiting := int64(p.laneWaiters.Load()) + s.flushing.Load()
+		waiting := p.laneWaiters.Load() + s.flushing.Load()
 		for _, n := range use.waiting {
 			waiting += int64(n)
 		}
@@ -181,7 +185,7 @@ func memoryRun(budget string) error {
 			break
 		}
 		moved = decoded
-		runtime.Gosched()
+		<-time.After(5 * time.Millisecond) // between two looks at the condition
 	}
 	if r.Blocked, err = peakResident(); err != nil {
 		return err
