@@ -137,31 +137,31 @@ func TestSDKReshardKeepsOrder(t *testing.T) {
 	})
 }
 
-// What the lease table costs: with ten leases in two workers, 18 renewals a minute and lease, which carry the checkpoints, and one
-// scan per worker for each take interval and each shard sync.
+// What the lease table costs: 18 to 20 renewals a minute and lease, which carry the checkpoints, and one scan per worker for each
+// take interval and each shard sync.
 func TestSDKCost(t *testing.T) {
-	overSDK(t, 10, func(b *bench, server *awsfake.Server) {
+	const leases, workers, minutes = 4, 2, 2
+	overSDK(t, leases, func(b *bench, server *awsfake.Server) {
 		b.start("dredge-a")
 		b.start("dredge-b")
 		b.advance(5 * time.Second) // the table is being made
-		b.await("balance", time.Minute, func() bool { n := b.owned(); return n["dredge-a"] == 5 && n["dredge-b"] == 5 })
-		b.advance(time.Minute)
+		b.await("balance", time.Minute, func() bool { n := b.owned(); return n["dredge-a"] == 2 && n["dredge-b"] == 2 })
+		b.advance(30 * time.Second)
 		server.ResetCounts()
-		const minutes = 2
 		for range minutes * 60 {
 			b.putKeys(server, 1)
 			b.advance(time.Second)
 		}
 		n := server.Counts()
-		perLease := float64(n["UpdateItem"]) / 10 / minutes
+		perLease := float64(n["UpdateItem"]) / leases / minutes
 		if perLease < 17 || perLease > 20.5 { // 60 s / 3.308 s, jittered by up to a tenth
 			t.Errorf("%.1f writes per lease and minute, want 18 to 20", perLease)
 		}
-		perWorker := float64(n["Scan"]) / 2 / minutes
+		perWorker := float64(n["Scan"]) / workers / minutes
 		if perWorker < 12 || perWorker > 16 {
 			t.Errorf("%.1f scans per worker and minute, want 13 to 15", perWorker)
 		}
-		for op, most := range map[string]int{"PutItem": 0, "DeleteItem": 0, "GetItem": 0, "ListShards": 2 * 3, "GetShardIterator": 0} {
+		for op, most := range map[string]int{"PutItem": 0, "DeleteItem": 0, "GetItem": 0, "ListShards": workers * (minutes + 1), "GetShardIterator": 0} {
 			if n[op] > most {
 				t.Errorf("%d %s requests, want at most %d", n[op], op, most)
 			}

@@ -4,11 +4,10 @@ package leasetest
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"dredge/consumer/kinesis/lease"
 )
@@ -76,8 +75,10 @@ func (s suite) renew(l lease.Lease, r lease.Renewal) lease.Lease {
 // same wants the value that a write returned to be the row that the table holds.
 func (s suite) same(returned lease.Lease) {
 	s.Helper()
-	if d := cmp.Diff(s.get(returned.Key), returned); d != "" {
-		s.Errorf("returned lease is not the stored row (-stored +returned):\n%s", d)
+	if stored := s.get(returned.Key); !reflect.DeepEqual(stored, returned) {
+		s.Errorf("returned lease is not the stored row:
+stored   %+v
+returned %+v", stored, returned)
 	}
 }
 
@@ -141,8 +142,8 @@ func testCreate(s suite) {
 	want := child()
 	got := s.create(want)
 	want.EntityType = lease.EntityType
-	if d := cmp.Diff(want, got); d != "" {
-		s.Errorf("row (-want +got):\n%s", d)
+	if !reflect.DeepEqual(want, got) {
+		s.Errorf("row:\nwant %+v\ngot  %+v", want, got)
 	}
 	again := child()
 	again.Checkpoint = at("7", 0)
@@ -397,8 +398,8 @@ func testUpdateMeta(s suite) {
 	want := lease.Lease{
 		Key: "s", Checkpoint: at(lease.TrimHorizon, 0), EntityType: lease.EntityType, HashRange: r, Children: []string{"a", "b"},
 	}
-	if d := cmp.Diff(want, s.get("s")); d != "" {
-		s.Errorf("row (-want +got):\n%s", d)
+	if got := s.get("s"); !reflect.DeepEqual(want, got) {
+		s.Errorf("row:\nwant %+v\ngot  %+v", want, got)
 	}
 }
 
