@@ -76,9 +76,7 @@ func (s suite) renew(l lease.Lease, r lease.Renewal) lease.Lease {
 func (s suite) same(returned lease.Lease) {
 	s.Helper()
 	if stored := s.get(returned.Key); !reflect.DeepEqual(stored, returned) {
-		s.Errorf("returned lease is not the stored row:
-stored   %+v
-returned %+v", stored, returned)
+		s.Errorf("returned lease is not the stored row:\nstored   %+v\nreturned %+v", stored, returned)
 	}
 }
 
