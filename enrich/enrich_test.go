@@ -320,7 +320,7 @@ func TestLineage(t *testing.T) {
 	for i := range out.Rows {
 		ids = append(ids, row.RowID(&out, &out.Rows[i]))
 	}
-	if diff := cmp.Diff([]string{"shardId-000000000000/4950/0", "shardId-000000000000/4950/2"}, ids); diff != "" {
+	if diff := cmp.Diff([]string{row.LineID("shardId-000000000000", "4950", 0), row.LineID("shardId-000000000000", "4950", 2)}, ids); diff != "" {
 		t.Error(diff)
 	}
 	if out.Origins[0].LogGroup != "flows" || !out.Origins[0].Arrived.Equal(in.Origins[0].Arrived) {

@@ -142,7 +142,7 @@ func written(t testing.TB, b *row.Batch) []map[string]any {
 
 // shown leaves out what only repeats the line or says nothing in these cases.
 func shown(rows []map[string]any) string {
-	skip := []string{"time", "flow_end", "bytes", "packets", "flows", "protocol", "row_id", "arrived", "log_group", "src_port", "dst_port", "account", "tcp_flags"}
+	skip := []string{"time", "flow_start", "flow_end", "partition", "position", "bytes", "packets", "flows", "protocol", "row_id", "arrived", "log_group", "src_port", "dst_port", "account", "tcp_flags"}
 	var b strings.Builder
 	for _, m := range rows {
 		keys := slices.Sorted(maps.Keys(m))

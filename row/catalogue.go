@@ -47,9 +47,9 @@ func sideColumns(end End) []Column {
 		{Name: "cluster", Set: Core, Optional: true, Doc: "Deployment unit of the {end}: auto scaling group, ECS or Kubernetes cluster.", OfIdentity: func(id *Identity) string { return id.Cluster }},
 		{Name: "account", Set: Core, Optional: true, Doc: "AWS account of the {end}, twelve digits.", OfIdentity: func(id *Identity) string { return id.Account }},
 		{Name: "region", Set: Core, Optional: true, Doc: "AWS region of the {end}.", OfIdentity: func(id *Identity) string { return id.Region }},
-		{Name: "az", Set: Core, Optional: true, Doc: "Availability zone id of the {end} (`use1-az4`), never the zone's name.", OfIdentity: func(id *Identity) string { return id.AZ }},
+		{Name: "az", Set: Endpoint, Optional: true, Doc: "Availability zone id of the {end} (`use1-az4`), never the zone's name.", OfIdentity: func(id *Identity) string { return id.AZ }},
 		{Name: "vpc", Set: Core, Optional: true, Doc: "VPC of the {end}. It may be known where no application is.", OfIdentity: func(id *Identity) string { return id.VPC }},
-		{Name: "subnet", Set: Core, Optional: true, Doc: "Subnet of the {end}.", OfIdentity: func(id *Identity) string { return id.Subnet }},
+		{Name: "subnet", Set: Endpoint, Optional: true, Doc: "Subnet of the {end}.", OfIdentity: func(id *Identity) string { return id.Subnet }},
 		{Name: "network", Set: Core, Optional: true, Doc: "Name of the declared network that covers the {end}, when only that is known of it.", OfIdentity: func(id *Identity) string { return id.Network }},
 		{Name: "site", Set: Core, Optional: true, Doc: "Site of that network.", OfIdentity: func(id *Identity) string { return id.Site }},
 		{Name: "team", Set: Evidence, Optional: true, Doc: "Owner of the application at the {end}.", OfIdentity: func(id *Identity) string { return id.Team }},
@@ -136,11 +136,11 @@ func rowColumns() []Column {
 			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Packets, r.Missing&MissingPackets == 0 },
 		},
 		{
-			Name: "flow_start", Type: Long, Unit: "ms", Set: Lineage, Optional: true, Doc: "Start of the flow. Left out while `time` holds it.",
+			Name: "flow_start", Type: Long, Unit: "ms", Set: Core, Optional: true, Doc: "Start of the flow: its first packet in the aggregation interval.",
 			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Start, r.Missing&MissingTime == 0 },
 		},
 		{
-			Name: "flow_end", Type: Long, Unit: "ms", Set: Lineage, Optional: true, Doc: "End of the flow (last packet in the aggregation interval). Left out while `time` holds it.",
+			Name: "flow_end", Type: Long, Unit: "ms", Set: Core, Optional: true, Doc: "End of the flow: its last packet in the aggregation interval.",
 			Number: func(_ *Batch, r *Row) (int64, bool) { return r.End, r.Missing&MissingTime == 0 },
 		},
 		{Name: "account", Set: Evidence, Optional: true, Doc: "Account that owns the interface that recorded.", Text: func(_ *Batch, r *Row) string { return r.AccountID }},
@@ -154,7 +154,9 @@ func rowColumns() []Column {
 		},
 		{Name: "srcaddr", Set: Network, Optional: true, Doc: "The record's srcaddr, where it is not the packet's.", Addr: func(r *Row) netip.Addr { return r.RecordSrc }},
 		{Name: "dstaddr", Set: Network, Optional: true, Doc: "The record's dstaddr, where it is not the packet's.", Addr: func(r *Row) netip.Addr { return r.RecordDst }},
-		{Name: "row_id", Set: Lineage, Doc: "The line's place in the stream, unique and the same on every delivery: `partition/position/index`, where position is the Kinesis sequence number (`sequence:sub-sequence` after KPL aggregation) and index counts the payload's lines from 0.", Append: appendRowID},
+		{Name: "row_id", Set: Core, Doc: "The row's name, the same on every delivery of the same line: two rows with one row_id are one row that came twice. It is a hash of partition and position, then the line's index in the payload.", Append: appendRowID},
+		{Name: "partition", Set: Lineage, Optional: true, Doc: "Shard (lease key) or file that the line was read from.", Text: func(b *Batch, _ *Row) string { return b.Partition }},
+		{Name: "position", Set: Lineage, Optional: true, Doc: "Kinesis sequence number of the line's payload (`sequence:sub-sequence` after KPL aggregation), or its offset in a file.", Text: func(b *Batch, r *Row) string { return b.origin(r).Position }},
 		{Name: "log_group", Set: Lineage, Optional: true, Doc: "CloudWatch log group that the line came through.", Text: func(b *Batch, r *Row) string { return b.origin(r).LogGroup }},
 		{
 			Name: "arrived", Type: Long, Unit: "ms", Set: Lineage, Optional: true, Doc: "When the payload entered the stream.",
@@ -227,17 +229,6 @@ func (b *Batch) origin(r *Row) *Origin {
 	}
 	return &Origin{}
 }
-
-func appendRowID(dst []byte, b *Batch, r *Row) []byte {
-	dst = append(dst, b.Partition...)
-	dst = append(dst, '/')
-	dst = append(dst, b.origin(r).Position...)
-	dst = append(dst, '/')
-	return strconv.AppendUint(dst, uint64(r.Index), 10)
-}
-
-// RowID returns the row's id as it stands in the column row_id.
-func RowID(b *Batch, r *Row) string { return string(appendRowID(nil, b, r)) }
 
 const noProtocol = 256
 

@@ -15,6 +15,10 @@ type Origin struct {
 	Position string
 	Arrived  time.Time
 	LogGroup string
+
+	// hash is the payload's part of its rows' ids, once hashed.
+	hash   [originBytes]byte
+	hashed bool
 }
 
 // Side is one end of a flow.

@@ -84,10 +84,10 @@ func TestSidesAreSymmetric(t *testing.T) {
 }
 
 // TestO1Dimensions: account, region, zone, VPC, subnet, application, cluster and type of both ends, protocol and action are
-// dimensions of every raw row.
+// dimensions of raw rows; zone and subnet stand in the set endpoint, which a setting turns on.
 func TestO1Dimensions(t *testing.T) {
 	var dims []string
-	for _, d := range row.DruidDimensions(row.DefaultConfig().Columns(row.Raw)) {
+	for _, d := range row.DruidDimensions(row.Config{Time: row.AtStart, ColumnSets: []row.Set{row.Endpoint}}.Columns(row.Raw)) {
 		dims = append(dims, d.Name)
 	}
 	for _, side := range []string{"src_", "dst_"} {
@@ -115,18 +115,16 @@ func TestO1Dimensions(t *testing.T) {
 
 func TestColumnSets(t *testing.T) {
 	core := names(row.DefaultConfig().Columns(row.Raw))
-	if slices.Contains(core, "row_id") || !slices.Contains(core, "src_app") {
-		t.Errorf("core: %v", core)
+	for _, name := range []string{"row_id", "flow_start", "flow_end", "src_app"} {
+		if !slices.Contains(core, name) {
+			t.Errorf("core has no %s: %v", name, core)
+		}
 	}
 	lineage := names(row.Config{ColumnSets: []row.Set{row.Lineage}, Time: row.AtStart}.Columns(row.Raw))
-	if !slices.Contains(lineage, "row_id") || slices.Contains(lineage, "flow_start") || !slices.Contains(lineage, "flow_end") {
-		t.Errorf("lineage: %v", lineage)
+	if slices.Contains(core, "position") || !slices.Contains(lineage, "position") || !slices.Contains(lineage, "partition") {
+		t.Errorf("core: %v, lineage: %v", core, lineage)
 	}
-	c := row.Config{ColumnSets: []row.Set{row.Lineage}, Time: row.AtEnd}
-	end := c.Columns(row.Raw)
-	if !slices.Contains(names(end), "flow_start") || slices.Contains(names(end), "flow_end") {
-		t.Errorf("time at the end: %v", names(end))
-	}
+	end := row.Config{Time: row.AtEnd}.Columns(row.Raw)
 	if v, _ := end[0].Value(&row.Batch{}, &row.Row{Start: 1, End: 2}); v != int64(2) {
 		t.Errorf("time is %v, want the end", v)
 	}

@@ -48,13 +48,9 @@ func (c Config) Validate() error {
 
 // Columns returns the columns of grain that c chooses, in the order of the catalogue. c must be valid.
 func (c Config) Columns(grain Grain) []Column {
-	repeated := "flow_start"
-	if c.Time == AtEnd {
-		repeated = "flow_end"
-	}
 	var chosen []Column
 	for _, col := range Catalogue() {
-		if col.Grains&grain == 0 || col.Name == repeated {
+		if col.Grains&grain == 0 {
 			continue
 		}
 		if col.Set != Core && !slices.Contains(c.ColumnSets, col.Set) {

@@ -18,7 +18,6 @@ import (
 
 	"dredge/config"
 	"dredge/internal/telemetry"
-	"dredge/row"
 )
 
 type demoOptions struct {
@@ -121,7 +120,6 @@ func demoConfig(w *world, broker, events, addr string) config.Config {
 	c.Sink.Type = config.SinkKafka
 	c.Sink.Kafka.Brokers, c.Sink.Kafka.Topic = []string{broker}, demoTopic
 	c.Sink.Kafka.Replication = 1
-	c.Rows.ColumnSets = []row.Set{row.Lineage, row.Evidence}
 	return c
 }
 

@@ -83,7 +83,12 @@ var directions = map[string][]string{
 	"internal/page":      {},
 	"internal/house":     {},
 	"internal/awsfake":   {},
-	"internal/flowgen":   {"metadata/event", "flowlog"},
+	// Test helpers: packages that only tests import.
+	"internal/awsfake/awsfaketest":     {"internal/awsfake"},
+	"internal/awsfake/contract":        {},
+	"consumer/kinesis/lease/leasetest": {"consumer/kinesis/lease"},
+	"sink/sinktest":                    {"stream", "row", "sink"},
+	"internal/flowgen":                 {"metadata/event", "flowlog"},
 }
 
 func TestImportDirections(t *testing.T) {
