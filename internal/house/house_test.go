@@ -87,7 +87,8 @@ var directions = map[string][]string{
 	"internal/awsfake/awsfaketest":     {"internal/awsfake"},
 	"internal/awsfake/contract":        {},
 	"consumer/kinesis/lease/leasetest": {"consumer/kinesis/lease"},
-	"sink/sinktest":                    {"stream", "row", "sink"},
+	"sink/sinktest":                    {"stream", "row", "sink", "sink/internal/ack"},
+	"deploy":                           {},
 	"internal/flowgen":                 {"metadata/event", "flowlog"},
 }
 
@@ -130,8 +131,8 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		"github.com/spf13/cobra":     {"cmd"},
 		"github.com/chromedp":        {"test"},
 		"github.com/compose-spec":    {"deploy", "test", "internal/house"},
-		"pgregory.net/rapid":         nil, // tests only
-		"github.com/google/go-cmp":   nil,
+		"pgregory.net/rapid":         nil,               // tests only
+		"github.com/google/go-cmp":   {"sink/sinktest"}, // a contract suite is test code
 		"go.uber.org/goleak":         nil,
 		"github.com/goccy/go-yaml":   {"config", "flowlog", "sink", "consumer", "pipeline", "metadata", "enrich", "cmd"},
 		"github.com/santhosh-tekuri": nil,
