@@ -5,6 +5,7 @@ import { bytes, count, duration, percent } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 const period = 2000;
+const topEdges = 20;
 const grades = [
   ["confirmed", "#1c7c54", "seen on the wire"],
   ["covered", "#3aa876", "told by the control plane"],
@@ -52,7 +53,7 @@ function drawBooks(b) {
   const items = [];
   const part = (name, map) => {
     items.push(row("total", ["", name], ["num", count(sum(map))]));
-    for (const [k, v] of Object.entries(map ?? {}).sort((x, y) => y[1] - x[1])) items.push(row("part quiet", ["", k], ["num", count(v)]));
+    for (const [k, v] of Object.entries(map ?? {}).filter((e) => e[1] > 0).sort((x, y) => y[1] - x[1])) items.push(row("part quiet", ["", k], ["num", count(v)]));
   };
   items.push(row("total", ["", "lines read"], ["num", count(b.lines)]));
   items.push(row("total", ["", "= decoded"], ["num", count(b.decoded)]));
@@ -97,12 +98,14 @@ function drawGrades(ends) {
 }
 
 function drawEdges(s) {
-  $("edges-window").textContent = s.edge_window ? `counted bytes of the last ${duration(s.edge_window * 1000)}` : "";
-  const most = Math.max(1, ...s.edges.map((e) => e.bytes));
-  rows("edges", s.edges.map((e) => {
+  const shown = s.edges.slice(0, topEdges);
+  const which = s.edges.length > shown.length ? `the ${shown.length} greatest, ` : "";
+  $("edges-window").textContent = s.edge_window ? `${which}counted bytes of the last ${duration(s.edge_window * 1000)}` : "";
+  const most = Math.max(1, ...shown.map((e) => e.bytes));
+  rows("edges", shown.map((e) => {
     const tr = element("tr");
     const from = element("td", "bar");
-    from.style.setProperty("--share", (100 * e.bytes) / most + "%");
+    from.style.setProperty("--share", e.bytes / most);
     from.append(element("span", "", e.src));
     tr.append(from, element("td", "", e.dst), element("td", "num", bytes(e.bytes)), element("td", "num", count(e.flows)));
     return tr;

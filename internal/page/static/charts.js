@@ -3,6 +3,10 @@ import uPlot from "./vendor/uplot.js";
 
 const palette = ["#0b8fb3", "#d98e04", "#6a8f2f", "#b0507a", "#7568c8", "#2f9e8f", "#c2603a", "#5a7d9a"];
 const keep = 600;
+const window = 60; // seconds that a chart spans at least, so that the first points are not stretched over it
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const timeOf = (seconds) => clock.format(new Date(seconds * 1000));
 
 export class Series {
   constructor(element, { unit, fill = false }) {
@@ -48,9 +52,12 @@ export class Series {
       ...this.#size(),
       legend: { show: this.names.length > 1 && !many },
       cursor: { y: false },
-      scales: { y: { range: (_u, _min, max) => [0, Math.max(1, (max ?? 1) * 1.1)] } },
-      axes: [axis, { ...axis, size: 56 }],
-      series: [{}, ...this.names.map((label, i) => ({
+      scales: {
+        x: { range: (_u, min, max) => [Math.min(min, max - window), max] },
+        y: { range: (_u, _min, max) => [0, Math.max(1, (max ?? 1) * 1.1)] },
+      },
+      axes: [{ ...axis, space: 80, incrs: [5, 10, 15, 30, 60, 120, 300], values: (_u, at) => at.map(timeOf) }, { ...axis, size: 56 }],
+      series: [{ label: "at", value: (_u, v) => (v == null ? "–" : timeOf(v)) }, ...this.names.map((label, i) => ({
         label: label.replace(/^shardId-0*(?=\d)/, "shard "),
         stroke: palette[i % palette.length],
         width: 1.6,
@@ -62,7 +69,7 @@ export class Series {
   }
 
   #size() {
-    return { width: Math.max(200, this.element.clientWidth), height: 200 - (this.names.length > 1 && this.names.length <= 8 ? 26 : 0) };
+    return { width: Math.max(200, this.element.clientWidth), height: 190 };
   }
 
   #resize() {

@@ -1,0 +1,175 @@
+//go:build integration
+
+package integration
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// startBrowser starts a headless Chromium that can reach nothing but this machine. The context is for newTab.
+func startBrowser(t *testing.T) context.Context {
+	t.Helper()
+	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(setting(t, "DREDGE_TEST_CHROMIUM")),
+		chromedp.NoSandbox, // as root there is none
+		chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+	})
+	allocator, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
+	t.Cleanup(stop)
+	browser, closeBrowser := chromedp.NewContext(allocator)
+	t.Cleanup(closeBrowser)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(browser); err != nil {
+			t.Errorf("closing the browser: %v", err)
+		}
+	})
+	if err := chromedp.Do(browser); err != nil {
+		t.Fatalf("starting the browser: %v", err)
+	}
+	return browser
+}
+
+// screen is what a tab pretends to be shown on.
+type screen struct {
+	name          string
+	width, height int64
+	scheme        string // prefers-color-scheme
+	mobile        bool
+}
+
+// tab is a browser tab that keeps what the page asked for and complained about.
+type tab struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // the tab's; chromedp finds the tab by it
+
+	mu         sync.Mutex
+	requests   []string
+	complaints []string
+}
+
+func newTab(t *testing.T, browser context.Context, s screen) *tab {
+	t.Helper()
+	ctx, closeTab := chromedp.NewContext(browser)
+	t.Cleanup(closeTab)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	b := &tab{t: t, ctx: ctx}
+	viewport := []chromedp.EmulateViewportOption{}
+	if s.mobile {
+		viewport = append(viewport, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2))
+	}
+	b.do(chromedp.EmulateViewport(s.width, s.height, viewport...))
+	scheme := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}}
+	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, scheme)
+	b.ok(err)
+	_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
+	b.ok(err)
+	b.ok(chromedp.Listen(ctx, b.observe))
+	return b
+}
+
+func (b *tab) ok(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	b.ok(chromedp.Do(b.ctx, steps...))
+}
+
+func (b *tab) observe(event any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		b.requests = append(b.requests, e.Request.URL)
+	case *network.EventLoadingFailed:
+		if !e.Canceled { // the page goes away
+			b.complaints = append(b.complaints, "loading failed: "+e.ErrorText)
+		}
+	case *network.EventResponseReceived:
+		if e.Response.Status >= 400 {
+			b.complaints = append(b.complaints, e.Response.URL+": "+e.Response.StatusText)
+		}
+	case *runtime.EventExceptionThrown:
+		b.complaints = append(b.complaints, "exception: "+e.ExceptionDetails.Text)
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			b.complaints = append(b.complaints, "console "+string(e.Type))
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
+			b.complaints = append(b.complaints, "log: "+e.Entry.Text)
+		}
+	}
+}
+
+// await waits until the expression is true in the page.
+func (b *tab) await(expression string) {
+	b.t.Helper()
+	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(time.Minute), chromedp.WithPollingInterval(100*time.Millisecond)))
+	if err != nil {
+		b.t.Fatalf("waiting for %s: %v", expression, err)
+	}
+}
+
+// eval returns the value of the expression in the page.
+func eval[T any](b *tab, expression string) T {
+	b.t.Helper()
+	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// quiet fails the test if the page complained or asked for anything that does not begin with home.
+func (b *tab) quiet(home string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.complaints {
+		b.t.Errorf("the page complains: %s", c)
+	}
+	if len(b.requests) < 5 {
+		b.t.Errorf("only %d requests were seen: %q", len(b.requests), b.requests)
+	}
+	for _, r := range b.requests {
+		if !strings.HasPrefix(r, home) {
+			b.t.Errorf("the page asked for %s", r)
+		}
+	}
+}
+
+// shot saves a picture of the whole page in the folder that DREDGE_SHOTS names, if it is set.
+func (b *tab) shot(name string) {
+	b.t.Helper()
+	dir := os.Getenv("DREDGE_SHOTS")
+	if dir == "" {
+		return
+	}
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	b.ok(err)
+	b.ok(os.MkdirAll(dir, 0o755))
+	b.ok(os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600))
+}

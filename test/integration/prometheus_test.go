@@ -1,0 +1,147 @@
+//go:build integration
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// empty lists the dashboard's queries that rightly have no data while all is well, by panel and legend, with the reason.
+var empty = map[string]string{
+	"Dead letters: {{reason}}": "the demo rejects nothing and configures no dead letter",
+}
+
+// startPrometheus starts a Prometheus that scrapes the service every second, and returns its base URL.
+func startPrometheus(t *testing.T, service string) string {
+	t.Helper()
+	dir := t.TempDir()
+	target, err := url.Parse(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: dredge\n    static_configs: [{targets: [%q]}]\n", target.Host)
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, address := start(t, regexp.MustCompile(`Listening on.*address=(127\.0\.0\.1:\d+)`), exec.CommandContext(t.Context(), "prometheus",
+		"--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", "127.0.0.1:0"))
+	return "http://" + address
+}
+
+// testMetrics lets Prometheus's own linter read what /metrics serves, and the configuration that we ship.
+func testMetrics(t *testing.T, service string) {
+	body := get(t, service+"metrics")
+	lint := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
+	lint.Stdin = strings.NewReader(body)
+	if out, err := lint.CombinedOutput(); err != nil {
+		t.Errorf("promtool check metrics: %v\n%s", err, out)
+	}
+	if out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", "../../deploy/prometheus/prometheus.yml").CombinedOutput(); err != nil {
+		t.Errorf("promtool check config: %v\n%s", err, out)
+	}
+}
+
+// testDashboard asks a real Prometheus every question that the dashboard asks.
+func testDashboard(t *testing.T, prometheus string) {
+	data, err := os.ReadFile("../../deploy/grafana/dashboards/dredge.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr, LegendFormat string }
+		}
+	}
+	if err := json.Unmarshal(data, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	asked := map[string]bool{}
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			name := p.Title + ": " + target.LegendFormat
+			asked[name] = true
+			t.Run(name, func(t *testing.T) {
+				expr := strings.ReplaceAll(target.Expr, "$__rate_interval", "10s")
+				if reason, ok := empty[name]; ok {
+					query(t, prometheus, expr) // it must parse all the same
+					t.Logf("may be empty: %s", reason)
+					return
+				}
+				await(t, "an answer to "+expr, time.Minute, func() bool { return len(query(t, prometheus, expr)) > 0 })
+				if p.Title != "Books" {
+					return
+				}
+				for _, v := range query(t, prometheus, expr) {
+					if v != "0" {
+						t.Errorf("the books are off by %s", v)
+					}
+				}
+			})
+		}
+	}
+	if len(asked) == 0 {
+		t.Fatal("the dashboard asks nothing")
+	}
+	for name := range empty {
+		if !asked[name] {
+			t.Errorf("%q is in the list of empty queries, but not in the dashboard", name)
+		}
+	}
+}
+
+// query returns the numbers that Prometheus has for the expression, and fails the test if it is no expression.
+func query(t *testing.T, prometheus, expr string) []string {
+	t.Helper()
+	var answer struct {
+		Status, Error string
+		Data          struct {
+			Result []struct{ Value [2]any }
+		}
+	}
+	if err := json.Unmarshal([]byte(get(t, prometheus+"/api/v1/query?query="+url.QueryEscape(expr))), &answer); err != nil {
+		t.Fatal(err)
+	}
+	if answer.Status != "success" {
+		t.Fatalf("%s: %s", expr, answer.Error)
+	}
+	var numbers []string
+	for _, r := range answer.Data.Result {
+		if v, ok := r.Value[1].(string); ok && v != "NaN" {
+			numbers = append(numbers, v)
+		}
+	}
+	return numbers
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body strings.Builder
+	if _, err := io.Copy(&body, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return body.String()
+}
