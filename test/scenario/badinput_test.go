@@ -48,7 +48,7 @@ func (l *shardLog) bad(sequence string, index int) {
 // want waits until the checkpoint has passed everything, and compares.
 func (l *shardLog) want() {
 	l.Helper()
-	l.await("the checkpoint passes the last record", time.Minute, func() bool { return l.rig.leases()[l.shard].checkpoint.Sequence == l.last })
+	l.await("the checkpoint passes the last record", time.Minute, func() bool { return l.leases()[l.shard].checkpoint.Sequence == l.last })
 	var rows, letters []string
 	for _, s := range l.mem.All() {
 		rows = append(rows, s.ID().String())

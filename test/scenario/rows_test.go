@@ -25,9 +25,9 @@ import (
 
 // The rows that a simulated estate gives, as they stand in the file of the file sink.
 //
-// O1: account, region, zone, VPC, subnet, application, cluster and type of both ends, protocol and action stand in the rows
-// (zone and subnet once the column set endpoint is on). O2: the sums of bytes, packets and flows over any dimension are those of the input; for the dimensions that lines themselves have, value by
-// value. O8: every row validates against the JSON schema.
+// O1: account, region, zone, VPC, subnet, application, cluster and type of both ends, protocol and action stand in the rows (zone
+// and subnet once the column set endpoint is on). O2: the sums of bytes, packets and flows over any dimension are those of the input;
+// for the dimensions that lines themselves have, value by value. O8: every row validates against the JSON schema.
 func TestO1O2O8EmittedRows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rows.jsonl")
 	want := map[string]map[string]sums{}
