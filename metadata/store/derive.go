@@ -32,6 +32,7 @@ func (d *deriver) derive(ev []evidence, v4 bool) []interval {
 		if len(d.ev) == 0 {
 			continue
 		}
+		d.sharpen()
 		d.layer = d.layer[:0]
 		d.told()
 		d.beats(v4)
@@ -39,6 +40,36 @@ func (d *deriver) derive(ev []evidence, v4 bool) []interval {
 	}
 	slices.SortFunc(d.out, d.compare)
 	return d.out
+}
+
+// second is what flow logs leave open of a time: a record's first packet passed in the second of its start, its last in the second
+// of its end.
+const second = 1000
+
+// sharpen takes from the traffic sightings what they do not prove: where the owner's own told begin or end may lie inside a
+// sighting's first or last second, only one instant of that second is known to be its own. Another flow of the same second may
+// have met nobody, or somebody else.
+func (d *deriver) sharpen() {
+	for i := range d.ev {
+		b := &d.ev[i]
+		if b.kind != beatSight {
+			continue
+		}
+		first, last := b.from+second-1, b.to-second+1
+		for _, e := range d.ev {
+			if e.owner != b.owner {
+				continue
+			}
+			acc := int64(e.acc)
+			switch {
+			case e.kind == begin && e.from > b.from && e.from-acc <= first:
+				b.from = max(b.from, min(e.from, first))
+			case e.kind == end && e.from < b.to && e.from+acc >= last:
+				b.to = min(b.to, max(e.from, last))
+			default:
+			}
+		}
+	}
 }
 
 func (d *deriver) compare(a, b interval) int {

@@ -81,7 +81,7 @@ func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map
 	for _, b := range o.beats {
 		if b.IP.String() == ip && scopeNames[b.Scope] == scope {
 			owner := "eni:" + b.ENI
-			out[owner] = append(out[owner], [2]int64{b.Start, b.End + 1000})
+			out[owner] = append(out[owner], o.certain(scope, ip, owner, b.Start, b.End+1000))
 			primary[owner] = primary[owner] || b.Primary
 		}
 	}
@@ -103,6 +103,26 @@ func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map
 		out[owner] = joined
 	}
 	return out, primary
+}
+
+// certain is the part of a sighting that it proves: a record says whole seconds, so where the owner's own begin or end may lie
+// inside the first or the last of them, one instant of it is all that is sure.
+func (o *oracle) certain(scope, ip, owner string, from, to int64) [2]int64 {
+	start, stop := from, to
+	for _, e := range o.events {
+		if e.Scope != scope || e.IP != ip || e.Owner != owner {
+			continue
+		}
+		begin, end := e.Start(), e.End()
+		if e.Op == event.Assign && begin > from && begin-e.Acc < from+1000 {
+			start = max(start, min(begin, from+999))
+		}
+		closes := e.Op == event.Release || e.Op == event.Assign && e.To != 0
+		if closes && end < to && end+e.Acc > to-1000 {
+			stop = min(stop, max(end, to-999))
+		}
+	}
+	return [2]int64{start, stop}
 }
 
 // holds judges one instant: did owner hold the address at t, going by the begin at s?

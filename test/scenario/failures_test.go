@@ -98,8 +98,8 @@ func TestEveryLineSurvivesABadDay(t *testing.T) {
 			}
 		}
 		v.wantNamed(t)
-		t.Logf("%d lines, %d again, abandoned on the way: %v; %d of %d ends named, %d names right only in another instant of the line's seconds",
-			len(l.flows), len(again), total.Abandoned, v.named, v.owned, v.within)
+		t.Logf("%d lines, %d again, abandoned on the way: %v; %d of %d ends named",
+			len(l.flows), len(again), total.Abandoned, v.named, v.owned)
 	})
 }
 

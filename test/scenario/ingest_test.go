@@ -56,6 +56,6 @@ func TestI1ReadsContinuously(t *testing.T) {
 				t.Errorf("%s: checkpoint %s, want the last record %s", s.ID, at, s.LastSequenceNumber)
 			}
 		}
-		t.Logf("%d flows, lag %s at the end, %d of %d ends named, %d names right only in another instant of the line's seconds", sent, lag, v.named, v.owned, v.within)
+		t.Logf("%d flows, lag %s at the end, %d of %d ends named", sent, lag, v.named, v.owned)
 	})
 }
