@@ -122,7 +122,7 @@ func startDemo(t *testing.T) demo {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), binary, "demo", "--addr", "127.0.0.1:0")
+	cmd := exec.CommandContext(t.Context(), binary, "demo", "--verbose", "--addr", "127.0.0.1:0")
 	p, url := start(t, regexp.MustCompile(`page: (http://127\.0\.0\.1:\d+/)`), cmd)
 	return demo{p, url}
 }

@@ -112,8 +112,8 @@ function drawEdges(s) {
   }));
 }
 
-function drawShards(shards) {
-  rows("shards", shards.map((s) => row("", ["code", s.id], ["", s.state], ["code quiet", s.mine ? "this worker" : s.owner], ["num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.in_flight) : ""], ["code quiet", s.checkpoint])));
+function drawShards(shards, worker) {
+  rows("shards", shards.map((s) => row("", ["code", s.id], ["", s.state], ["code quiet", s.owner === worker ? "this worker" : s.owner], ["num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.in_flight) : ""], ["code quiet", s.checkpoint])));
 }
 
 function drawRejects(list) {
@@ -150,7 +150,7 @@ function draw(s) {
   drawBooks(s.books);
   drawGrades(s.ends);
   drawEdges(s);
-  drawShards(s.shards);
+  drawShards(s.shards, s.worker);
   drawRejects(s.rejected);
   document.documentElement.dataset.drawn = "true";
 }

@@ -69,7 +69,7 @@ export class Series {
   }
 
   #size() {
-    return { width: Math.max(200, this.element.clientWidth), height: 190 };
+    return { width: Math.max(200, this.element.clientWidth), height: this.names.length > 1 && this.names.length <= 8 ? 190 : 216 };
   }
 
   #resize() {
