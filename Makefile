@@ -15,6 +15,9 @@ test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outsid
 	$(GO) vet ./...
 	$(GO) test -timeout 10m ./...
 
+full: ## the acceptance tests at their full numbers, where make test runs smaller ones
+	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestS3$$' ./metadata/store
+
 race: ## the same tests under the race detector
 	$(GO) test -race -timeout 20m ./...
 
@@ -40,4 +43,4 @@ generate: ## rewrite docs/reference from the code
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test race lint bench fuzz integration interop generate build
+.PHONY: help demo test full race lint bench fuzz integration interop generate build

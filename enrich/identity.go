@@ -100,9 +100,10 @@ const (
 // named is the identity that was last made for an endpoint, and what from: the workload and the endpoint's own data, which
 // metadata replaces when it learns more.
 type named struct {
-	ep *metadata.Endpoint
-	wl metadata.WorkloadID
-	id *party
+	ep    *metadata.Endpoint
+	wl    metadata.WorkloadID
+	scope metadata.Scope
+	id    *party
 }
 
 func newIdentities() *identities {
@@ -111,14 +112,19 @@ func newIdentities() *identities {
 	return t
 }
 
-// named returns the identity of an owner and what it ran.
-func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *party {
+// named returns the identity of an owner in a scope and what it ran there. Sources that know no VPC still tell the scope, whose
+// name is the VPC's id.
+func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID, scope metadata.Scope) *party {
 	e := view.Endpoint(ep)
-	if n := t.byEndpoint.load(uint32(ep)); n != nil && n.ep == e && n.wl == wl {
+	if n := t.byEndpoint.load(uint32(ep)); n != nil && n.ep == e && n.wl == wl && n.scope == scope {
 		return n.id
 	}
-	id := t.facts(ownerFacts(e, view.Workload(wl)))
-	t.byEndpoint.store(uint32(ep), &named{e, wl, id})
+	x := ownerFacts(e, view.Workload(wl))
+	if x.vpc == "" {
+		x.vpc = vpcID(view.ScopeName(scope))
+	}
+	id := t.facts(x)
+	t.byEndpoint.store(uint32(ep), &named{e, wl, scope, id})
 	return id
 }
 

@@ -18,11 +18,11 @@ const (
 	Public
 )
 
-// EndpointID and WorkloadID are handles; 0 is none.
-type (
-	EndpointID uint32
-	WorkloadID uint32
-)
+// EndpointID is the handle of an endpoint; 0 is none.
+type EndpointID uint32
+
+// WorkloadID is the handle of a workload; 0 is none.
+type WorkloadID uint32
 
 // Window is the time of a flow in Unix milliseconds, as the record says it. The look-up widens it: an owner must be unique
 // in [Start − 60 s − g, End + 1 s + g) and hold the address in [Start, End + 1 s).

@@ -14,8 +14,8 @@ func TestThePageNamesEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, typ := range []reflect.Type{reflect.TypeFor[Event](), reflect.TypeFor[Endpoint](), reflect.TypeFor[Workload](), reflect.TypeFor[Listen]()} {
-		for i := range typ.NumField() {
-			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		for field := range typ.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if !strings.Contains(string(page), name) {
 				t.Errorf("docs/events.md does not name %s.%s", typ.Name(), name)
 			}

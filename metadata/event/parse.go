@@ -77,6 +77,8 @@ type Parser struct {
 	Now func() time.Time
 	// MaxFuture is how far ahead of Now a told time may lie; 0 is DefaultMaxFuture.
 	MaxFuture time.Duration
+	// DefaultSource is the src of lines that name none.
+	DefaultSource string
 }
 
 // Parse reads one line, without its line end, into e and validates it. e owns what it holds: line may be reused at once. The
@@ -102,6 +104,9 @@ func (p Parser) Parse(line []byte, e *Event) error {
 			return reject(BadJSON, "%s: a JSON %s stands where %s belongs", mistyped.Field, mistyped.Value, mistyped.Type)
 		}
 		return reject(BadJSON, "%w", err)
+	}
+	if e.Src == "" {
+		e.Src = p.DefaultSource
 	}
 	return p.Validate(e)
 }

@@ -83,7 +83,7 @@ func New(cfg Config, deps Dependencies) (*Source, error) {
 		deps.Now = time.Now
 	}
 	return &Source{
-		cfg: cfg, deps: deps, parser: event.Parser{Now: deps.Now}, metrics: newMetrics(deps.Registerer),
+		cfg: cfg, deps: deps, parser: event.Parser{Now: deps.Now, DefaultSource: DefaultSource}, metrics: newMetrics(deps.Registerer),
 		files: map[string]*tail{}, sources: map[string]struct{}{},
 	}, nil
 }
@@ -301,9 +301,6 @@ func (s *Source) take(line []byte) error {
 	var e event.Event
 	if err := s.parser.Parse(line, &e); err != nil {
 		return err
-	}
-	if e.Src == "" {
-		e.Src = DefaultSource
 	}
 	s.sources[e.Src] = struct{}{}
 	s.hasProgress = s.hasProgress || e.Op == event.Progress

@@ -3,6 +3,7 @@ package file_test
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,8 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dredge/metadata"
 	"dredge/metadata/event"
 	"dredge/metadata/file"
+	"dredge/metadata/store"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -238,5 +241,32 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := file.New(file.DefaultConfig(), file.Dependencies{}); err == nil {
 		t.Error("a source without a path was made")
+	}
+}
+
+// A file whose lines name no source is one source: its progress confirms its own claims.
+func TestProgressWithoutASourceCounts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	lines := `{"v":1,"op":"assign","from":1767225600000,"scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-a"}` + "\n" + `{"v":1,"op":"progress","to":1767229200000}` + "\n"
+	if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.New(metadata.DefaultConfig(), store.Dependencies{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := file.New(file.Config{Path: path, PollInterval: time.Second}, file.Dependencies{Target: s, Logger: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := src.LoadAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a := s.Lookup(s.Scope("vpc-1"), netip.MustParseAddr("10.0.0.1"), metadata.Window{Start: 1767226000000, End: 1767226010000})
+	if a.Grade != metadata.Covered {
+		t.Errorf("grade %s (%s), want covered", a.Grade, a.Reason)
+	}
+	if n := len(s.Sources()); n != 1 {
+		t.Errorf("%d sources, want one", n)
 	}
 }

@@ -70,6 +70,7 @@ func (o *oracle) told(scope, ip string, above bool) []told {
 		case event.Observe:
 			t.seenFrom, t.seenTo = e.From, e.To+1
 			out = append(out, t)
+		default: // tells nothing of an owner
 		}
 	}
 	return out
@@ -443,11 +444,11 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	}
 	may := func(r run, lo, hi int64) bool { return r.from-r.accFrom < hi && (r.to == forever || r.to+r.accTo > lo) }
 	layers := map[bool][]meets{}
-	pods, any := false, false
+	pods, known := false, false
 	for owner, runs := range all {
 		m := meets{owner: owner, from: forever}
 		for _, r := range runs {
-			any = true
+			known = true
 			pods = pods || r.above
 			if may(r, w.lo, w.hi) {
 				m.runs = append(m.runs, r)
@@ -459,7 +460,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 			layers[m.runs[0].above] = append(layers[m.runs[0].above], m)
 		}
 	}
-	if !any {
+	if !known {
 		return verdict{grade: "unknown", reason: "never-seen"}
 	}
 	above := len(layers[true]) > 0
@@ -573,7 +574,8 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	m := who[0]
 	app, change := o.workloads(m.owner, m.from, m.to, w)
 	if !full(func(owner string, _ run) bool { return owner == m.owner }) {
-		grade, reason := "border", ""
+		grade := "border"
+		var reason string
 		atStart, atEnd, before, after := false, false, false, false
 		for _, r := range m.runs {
 			atStart = atStart || r.from <= w.start && w.start < r.to

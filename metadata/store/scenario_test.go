@@ -63,8 +63,10 @@ func TestS1(t *testing.T) {
 		`{"op":"assign","src":"ec2","scope":"vpc-1","ip":"10.0.0.4","owner":"eni:eni-4","from":1000,"to":5000,"ep":{"kind":"vpc_endpoint"},"wl":{"app":"aws-s3"}}`,
 		toldAll)
 	for _, c := range []struct{ ip, owner, kind, app string }{
-		{"10.0.0.1", "eni:eni-1", "instance", "api"}, {"10.0.0.2", "arn:task/1", "task", "pay"},
-		{"10.0.0.3", "eni:eni-3", "load_balancer", "edge"}, {"10.0.0.4", "eni:eni-4", "vpc_endpoint", "aws-s3"},
+		{"10.0.0.1", "eni:eni-1", "instance", "api"},
+		{"10.0.0.2", "arn:task/1", "task", "pay"},
+		{"10.0.0.3", "eni:eni-3", "load_balancer", "edge"},
+		{"10.0.0.4", "eni:eni-4", "vpc_endpoint", "aws-s3"},
 	} {
 		ip := netip.MustParseAddr(c.ip)
 		list, _ := s.intervals(s.Scope("vpc-1"), ip, 0)
@@ -348,9 +350,14 @@ func TestListenAndCoverage(t *testing.T) {
 		at             int64
 		accept, reject bool
 	}{
-		{"vpc-1", "10.0.0.1", 1500, false, true}, {"vpc-1", "10.0.0.1", 2500, true, true}, {"vpc-1", "10.0.0.1", 3500, false, false},
-		{"vpc-1", "10.0.0.200", 4500, false, true}, {"vpc-1", "192.168.0.1", 1500, true, true}, {"vpc-2", "10.0.0.1", 1500, true, true},
-		{"vpc-1", "fd00::1", 1500, false, false}, {"vpc-1", "10.0.0.1", 500, true, true},
+		{"vpc-1", "10.0.0.1", 1500, false, true},
+		{"vpc-1", "10.0.0.1", 2500, true, true},
+		{"vpc-1", "10.0.0.1", 3500, false, false},
+		{"vpc-1", "10.0.0.200", 4500, false, true},
+		{"vpc-1", "192.168.0.1", 1500, true, true},
+		{"vpc-2", "10.0.0.1", 1500, true, true},
+		{"vpc-1", "fd00::1", 1500, false, false},
+		{"vpc-1", "10.0.0.1", 500, true, true},
 	} {
 		ip := netip.MustParseAddr(c.ip)
 		if a, r := s.Covered(s.Scope(c.scope), ip, false, seconds(c.at, c.at)), s.Covered(s.Scope(c.scope), ip, true, seconds(c.at, c.at)); a != c.accept || r != c.reject {

@@ -49,7 +49,7 @@ func merge[T any](vs []version[T], v version[T], byValue func(a, b T) int) ([]ve
 
 // at returns the place of the version that holds at t, −1 when none does yet.
 func at[T any](vs []version[T], t int64) int {
-	for i := len(vs) - 1; i >= 0; i-- {
+	for i := len(vs) - 1; i >= 0; i-- { //nolint:modernize // every look-up comes here, and slices.Backward copies the versions
 		if vs[i].from <= t {
 			return i
 		}

@@ -185,8 +185,8 @@ func (wo world) check(t fataler, s *Store, o *oracle) (grades map[string]int) {
 	return grades
 }
 
-// S3: one million random events and look-ups, answered like the oracle. DREDGE_FULL=1 asserts the full million; without it a
-// tenth runs, so that the whole suite stays short.
+// TestS3 holds the row S3: one million random events and look-ups, answered like the oracle. `make full` runs the million
+// (DREDGE_FULL=1) and asserts the number; `make test` runs a tenth, so that the whole suite stays short.
 func TestS3(t *testing.T) {
 	worlds := 1500
 	if os.Getenv("DREDGE_FULL") != "" {
