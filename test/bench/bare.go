@@ -96,7 +96,10 @@ type bare struct {
 	text bytes.Buffer
 	row  []byte
 	n    int
+	hits int64
 }
+
+func (b *bare) named() int64 { return b.hits }
 
 func newBare(b *flowgen.Bulk) (func() job, error) {
 	t := newTable(b)
@@ -193,6 +196,7 @@ func (b *bare) line(line []byte, emit func(uint64, []byte)) bool {
 
 func (b *bare) side(r []byte, side, workload int) []byte {
 	if workload >= 0 {
+		b.hits++
 		return append(r, b.t.frags[side][workload]...)
 	}
 	if side == 0 {

@@ -1,6 +1,7 @@
 // Command bench measures the whole path, from Kinesis to acknowledged Kafka rows, beside two yardsticks in the same run:
 //
-//	dredge   the real binary: leases, checkpoints, books, metrics, gate
+//	dredge   the real binary: leases, checkpoints, books, metrics, gate, every column of the catalogue
+//	core     the same with the core columns only, which is the default
 //	bare     the least that does the same job: no leases, no checkpoints, no metrics, no gate, no duplicates check
 //	naive    the same job as a quick Go program does it: encoding/json, strings.Fields, maps of slices, asynchronous Produce
 //
@@ -11,6 +12,8 @@
 //	go run ./test/bench                      all subjects, both mixes, with and without Kafka
 //	go run ./test/bench -subjects dredge,bare -mixes one -runs 3
 //	go run ./test/bench -codecs              dredge with each Kafka compression
+//	go run ./test/bench -subjects dredge,other -other /tmp/dredge-before
+//	                                         this tree beside another binary
 package main
 
 import (
@@ -22,6 +25,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -37,8 +41,13 @@ type options struct {
 	lines, runs, addresses    int
 	mixes, subjects, sinks    string
 	role, aws, kafka, control string
-	mix, codec                string
+	mix, codec, stream        string
 	codecs                    bool
+	binary, other             string
+	profile, temp             string
+	profileSeconds            int
+	limit                     time.Duration
+	end                       int64 // of the workload, Unix seconds
 }
 
 func run(ctx context.Context, args []string) error {
@@ -48,13 +57,21 @@ func run(ctx context.Context, args []string) error {
 	fs.IntVar(&o.runs, "runs", 3, "measurements of each subject, interleaved; the median is quoted")
 	fs.IntVar(&o.addresses, "addresses", 1<<20, "addresses in the identity table, with four owners each")
 	fs.StringVar(&o.mixes, "mixes", "one,random", "one interface per envelope, random interface per line")
-	fs.StringVar(&o.subjects, "subjects", "dredge,bare,naive", "what to measure")
+	fs.StringVar(&o.subjects, "subjects", "dredge,bare,naive", "what to measure: dredge, core, other, bare, naive")
 	fs.StringVar(&o.sinks, "sinks", "kafka,none", "kafka: acknowledged rows; none: encoded rows are thrown away")
 	fs.StringVar(&o.codec, "codec", "snappy", "Kafka compression: none, snappy, lz4, zstd")
 	fs.BoolVar(&o.codecs, "codecs", false, "compare the compressions with dredge instead")
+	fs.StringVar(&o.binary, "binary", "", "path of the dredge binary to measure; empty builds it from this tree")
+	fs.StringVar(&o.other, "other", "", "path of another dredge binary, the subject other")
+	fs.StringVar(&o.profile, "profile", "", "directory for CPU profiles of each dredge subject's first run")
+	fs.IntVar(&o.profileSeconds, "profile-seconds", 5, "how long a profile lasts, from the start of the measurement")
+	fs.StringVar(&o.temp, "temp", "", "directory for the binary and the identity file (1 GB); empty for the system's")
+	fs.DurationVar(&o.limit, "limit", 30*time.Minute, "how long one measurement may take")
+	fs.Int64Var(&o.end, "end", 0, "internal: end of the workload in Unix seconds")
 	fs.StringVar(&o.role, "role", "", "internal: what this process is")
 	fs.StringVar(&o.aws, "aws", "", "internal: URL of the fake AWS")
 	fs.StringVar(&o.kafka, "kafka", "", "internal: broker address, empty for none")
+	fs.StringVar(&o.stream, "stream", "", "internal: the stream of this process")
 	fs.StringVar(&o.mix, "mix", "one", "internal: the mix of this process")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -23,7 +23,10 @@ type naive struct {
 	bulk   *flowgen.Bulk
 	owners map[netip.Addr][]naiveOwner
 	n      int
+	hits   int64
 }
+
+func (n *naive) named() int64 { return n.hits }
 
 func newNaive(b *flowgen.Bulk) (func() job, error) {
 	owners := map[netip.Addr][]naiveOwner{}
@@ -121,10 +124,12 @@ func (n *naive) payload(data []byte, emit func(uint64, []byte)) error {
 		}
 		from, to := n.owner(src, start, end), n.owner(dst, start, end)
 		if from >= 0 {
+			n.hits++
 			w := n.bulk.Workload(from)
 			row.SrcApp, row.SrcCluster, row.SrcAccount, row.SrcVPC, row.SrcRegion, row.SrcKind, row.SrcGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "instance", "covered"
 		}
 		if to >= 0 {
+			n.hits++
 			w := n.bulk.Workload(to)
 			row.DstApp, row.DstCluster, row.DstAccount, row.DstVPC, row.DstRegion, row.DstKind, row.DstGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "instance", "covered"
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -16,18 +17,15 @@ import (
 )
 
 const (
-	streamName = "flows"
 	topicName  = "flows_raw"
 	shardCount = 4
 )
 
-// end is the newest time of the workload: in the past, so that its own clock decides nothing.
-func workloadEnd() time.Time { return time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC) }
-
-func workload(o options) (*flowgen.Bulk, error) {
-	cfg := flowgen.DefaultBulkConfig(workloadEnd(), o.lines)
+// workload lies in the past, so that the gate has nothing to wait for, and within the retention of identity.
+func workload(o options, mix string) (*flowgen.Bulk, error) {
+	cfg := flowgen.DefaultBulkConfig(time.Unix(o.end, 0).UTC(), o.lines)
 	cfg.Addresses = o.addresses
-	if o.mix == "random" {
+	if mix == "random" {
 		cfg.Mix = flowgen.RandomInterface
 	}
 	return flowgen.NewBulk(cfg)
@@ -36,17 +34,29 @@ func workload(o options) (*flowgen.Bulk, error) {
 // addresses is what the server process tells its parent.
 type addresses struct{ AWS, Kafka, Control string }
 
-// serve is the other process: the fake AWS, the broker, and a control endpoint that fills the stream on demand, so that
-// nothing of the making of the workload falls into a measurement.
+// serve is the other process: the fake AWS, the broker, and a control endpoint that makes and fills streams on demand, so
+// that nothing of the making of the workload falls into a measurement.
 func serve(ctx context.Context, o options) error {
-	bulk, err := workload(o)
-	if err != nil {
-		return err
+	var mixes []string
+	var bulks []*flowgen.Bulk
+	for mix := range strings.SplitSeq(o.mixes, ",") {
+		bulk, err := workload(o, mix)
+		if err != nil {
+			return err
+		}
+		mixes, bulks = append(mixes, mix), append(bulks, bulk)
 	}
-	var payloads []flowgen.Payload
-	for p := range bulk.All() {
-		payloads = append(payloads, p)
-	}
+	payloads := map[string][]flowgen.Payload{}
+	made := make(chan struct{})
+	go func() {
+		defer close(made)
+		for i, mix := range mixes {
+			for p := range bulks[i].All() {
+				payloads[mix] = append(payloads[mix], p)
+			}
+		}
+	}()
+	defer func() { <-made }()
 	srv := awsfake.New(awsfake.Config{})
 	if err := srv.Listen(ctx, "127.0.0.1:0"); err != nil {
 		return err
@@ -57,13 +67,17 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	defer broker.Close()
-	if err := srv.Kinesis().CreateStream(streamName, shardCount); err != nil {
-		return err
-	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /fill", func(w http.ResponseWriter, _ *http.Request) {
-		for _, p := range payloads {
-			if _, _, err := srv.Kinesis().Put(streamName, p.PartitionKey, p.Data); err != nil {
+	mux.HandleFunc("GET /prepared", func(http.ResponseWriter, *http.Request) { <-made })
+	mux.HandleFunc("POST /stream", func(w http.ResponseWriter, r *http.Request) {
+		if err := srv.Kinesis().CreateStream(r.FormValue("name"), shardCount); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	mux.HandleFunc("POST /fill", func(w http.ResponseWriter, r *http.Request) {
+		<-made
+		for _, p := range payloads[r.FormValue("mix")] {
+			if _, _, err := srv.Kinesis().Put(r.FormValue("name"), p.PartitionKey, p.Data); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}

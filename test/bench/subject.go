@@ -23,19 +23,24 @@ import (
 // result is what one measurement gave.
 type result struct {
 	Rows, RowBytes int64
-	CPU            float64 // seconds, user and system
-	PeakMB         int64
+	// Named counts the ends that got a name, two per row: subjects that do the same job have the same.
+	Named  int64
+	CPU    float64 // seconds, user and system
+	PeakMB int64
+	// Seconds by the clock, which say little on a shared machine.
+	Seconds float64
 }
 
 // job turns payloads into rows. Each shard has its own; emit must be done with row when it returns.
 type job interface {
 	payload(data []byte, emit func(key uint64, row []byte)) error
+	named() int64
 }
 
 // measure runs a yardstick: it prepares, says "ready" on stdout, waits for a line on stdin, reads until every line of the
 // workload has become an acknowledged row, and prints its result.
 func measure(ctx context.Context, o options, prepare func(*flowgen.Bulk) (func() job, error)) error {
-	bulk, err := workload(o)
+	bulk, err := workload(o, o.mix)
 	if err != nil {
 		return err
 	}
@@ -53,7 +58,7 @@ func measure(ctx context.Context, o options, prepare func(*flowgen.Bulk) (func()
 		}
 		defer client.Close()
 	}
-	shards, err := api.ListShards(ctx, &kinesis.ListShardsInput{StreamName: aws.String(streamName)})
+	shards, err := api.ListShards(ctx, &kinesis.ListShardsInput{StreamName: aws.String(o.stream)})
 	if err != nil {
 		return err
 	}
@@ -74,9 +79,12 @@ func measure(ctx context.Context, o options, prepare func(*flowgen.Bulk) (func()
 		}
 	}
 	var wg sync.WaitGroup
+	var jobs []job
 	for _, s := range shards.Shards {
+		j := makeJob()
+		jobs = append(jobs, j)
 		wg.Go(func() {
-			if err := readShard(work, api, *s.ShardId, makeJob(), newEmitter(client, ack)); err != nil {
+			if err := readShard(work, api, o.stream, *s.ShardId, j, newEmitter(client, ack)); err != nil {
 				cancel(err)
 			}
 		})
@@ -85,20 +93,22 @@ func measure(ctx context.Context, o options, prepare func(*flowgen.Bulk) (func()
 	if err := context.Cause(work); !errors.Is(err, done) {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(result{
-		Rows: rows.Load(), RowBytes: rowBytes.Load(), CPU: cpuSeconds() - before, PeakMB: peakMB(),
-	})
+	r := result{Rows: rows.Load(), RowBytes: rowBytes.Load(), CPU: cpuSeconds() - before, PeakMB: peakMB()}
+	for _, j := range jobs {
+		r.Named += j.named()
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-func readShard(ctx context.Context, api *kinesis.Client, shard string, j job, out *emitter) error {
+func readShard(ctx context.Context, api *kinesis.Client, stream, shard string, j job, out *emitter) error {
 	it, err := api.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{
-		StreamName: aws.String(streamName), ShardId: &shard, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
+		StreamName: &stream, ShardId: &shard, ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
 	})
 	if err != nil {
 		return ignoreEnd(ctx, err)
 	}
 	next := it.ShardIterator
-	pause := time.NewTicker(20 * time.Millisecond)
+	pause := time.NewTicker(200 * time.Millisecond) // a shard takes five reads a second
 	defer pause.Stop()
 	for next != nil && ctx.Err() == nil {
 		answer, err := api.GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: next, Limit: aws.Int32(10_000)})

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dredge/enrich"
+	"dredge/internal/flowgen"
+	"dredge/metadata"
+	"dredge/metadata/store"
+	"dredge/pipeline"
+	"dredge/row"
+	"dredge/row/encode"
+	"dredge/sink"
+	"dredge/stream"
+)
+
+var pathAddresses = flag.Int("path-addresses", 1<<18, "addresses in BenchmarkPath, with four owners each")
+
+// thrown encodes rows and throws them away.
+type thrown struct{ enc *encode.JSON }
+
+func (s thrown) Open(context.Context, string) (sink.Writer, stream.Position, error) {
+	return &thrownRows{enc: s.enc}, "", nil
+}
+
+type thrownRows struct {
+	enc  *encode.JSON
+	buf  []byte
+	size int64
+}
+
+func (w *thrownRows) Write(_ context.Context, b *row.Batch, _ stream.Position, done func(error)) error {
+	w.buf = w.buf[:0]
+	for i := range b.Rows {
+		w.buf = w.enc.Append(w.buf, b, i)
+	}
+	w.size += int64(len(w.buf))
+	done(nil)
+	return nil
+}
+func (*thrownRows) Flush(context.Context) error { return nil }
+func (*thrownRows) Close(context.Context) error { return nil }
+func (w *thrownRows) EncodedBytes() int64       { return w.size }
+
+// sightings hands heartbeats to the store, as the service does.
+type sightings struct{ *store.Store }
+
+func (h sightings) Observe(s enrich.Sighting) {
+	h.Store.Observe(store.Sighting{Scope: s.Scope, ENI: s.ENI, IP: s.IP, Start: s.Start, End: s.End, Primary: s.Primary})
+}
+
+// BenchmarkPath is the path from payload to encoded row in one process, without Kinesis, Kafka and leases: what is left of a
+// profile when the network is taken away. cpu-ns/line is the processor's time, which a busy machine disturbs less, and
+// least-cpu-ns/line that of the best round, which it disturbs least.
+//
+//	go test ./test/bench -run '^$' -bench Path -cpu 1 -cpuprofile cpu.out
+func BenchmarkPath(b *testing.B) {
+	for _, mix := range []string{"one", "random"} {
+		for _, sets := range []string{"core", "all"} {
+			b.Run("mix="+mix+"/columns="+sets, func(b *testing.B) { benchmarkPath(b, mix, sets) })
+		}
+	}
+}
+
+func benchmarkPath(b *testing.B, mix, sets string) {
+	const shards, perChunk, linesPerPayload = shardCount, 40, 500
+	bulk, err := workload(options{
+		end: time.Now().Add(-time.Hour).Truncate(time.Hour).Unix(), lines: shards * perChunk * linesPerPayload, addresses: *pathAddresses,
+	}, mix)
+	if err != nil {
+		b.Fatal(err)
+	}
+	identity := pathStore(b, bulk)
+	rows := row.DefaultConfig()
+	if sets == "all" {
+		rows.ColumnSets = []row.Set{row.Lineage, row.Endpoint, row.Evidence, row.Network, row.TagSet}
+	}
+	p := pathPipeline(b, identity, rows)
+	var chunks [shards]stream.Chunk
+	n := 0
+	for payload := range bulk.All() {
+		c := &chunks[n%shards]
+		c.Last = stream.Position(strconv.Itoa(n))
+		c.Payloads = append(c.Payloads, stream.Payload{Data: payload.Data, At: c.Last})
+		n++
+	}
+	var handlers [shards]stream.Handler
+	for i := range handlers {
+		chunks[i].Partition = fmt.Sprintf("shardId-%012d", i)
+		if handlers[i], _, err = p.Open(b.Context(), chunks[i].Partition); err != nil {
+			b.Fatal(err)
+		}
+	}
+	round := func() {
+		var wg sync.WaitGroup
+		now := time.Now()
+		for i, h := range handlers {
+			for k := range chunks[i].Payloads {
+				chunks[i].Payloads[k].Arrived = now // live: the gate asks for watermarks
+			}
+			wg.Go(func() {
+				if err := h.Handle(b.Context(), chunks[i], func(stream.Position, error) {}); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	round() // fills the pools
+	begin := cpuSeconds()
+	last, least := begin, math.Inf(1)
+	b.ReportAllocs()
+	for b.Loop() {
+		round()
+		now := cpuSeconds()
+		last, least = now, min(least, now-last)
+	}
+	const lines = shards * perChunk * linesPerPayload
+	b.ReportMetric((last-begin)*1e9/float64(b.N)/lines, "cpu-ns/line")
+	b.ReportMetric(least*1e9/lines, "least-cpu-ns/line")
+	books := p.Books().Snapshot()
+	if books.Lines != books.Decoded || books.Decoded == 0 {
+		b.Fatalf("%+v", books)
+	}
+	for _, h := range handlers {
+		if err := h.Close(context.WithoutCancel(b.Context())); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func pathStore(b *testing.B, bulk *flowgen.Bulk) *store.Store {
+	s, err := store.New(metadata.DefaultConfig(), store.Dependencies{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for e := range bulk.Events() {
+		if err := s.Apply(e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s
+}
+
+func pathPipeline(b *testing.B, identity *store.Store, rows row.Config) *pipeline.Pipeline {
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	reg := prometheus.NewRegistry()
+	join, err := enrich.New(enrich.Config{NamingGrades: metadata.DefaultGrades, ColumnSets: rows.ColumnSets}, enrich.Deps{Resolver: identity, Registerer: reg})
+	must(err)
+	gate, err := enrich.NewGate(join, identity)
+	must(err)
+	observer, err := enrich.NewSightings(identity, sightings{identity})
+	must(err)
+	enc, err := encode.NewJSON(rows.Columns(row.Raw))
+	must(err)
+	p, err := pipeline.New(pipeline.DefaultConfig(), pipeline.Deps{
+		Sink: thrown{enc}, Enricher: join, Observer: observer, Watermarks: gate, Log: zerolog.Nop(), Registry: reg,
+	})
+	must(err)
+	return p
+}
