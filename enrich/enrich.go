@@ -73,10 +73,10 @@ type Enricher struct {
 func New(c Config, d Deps) (*Enricher, error) {
 	var errs []error
 	if d.Resolver == nil {
-		errs = append(errs, errors.New("Resolver: is missing; without metadata give one that knows nothing"))
+		errs = append(errs, errors.New("Resolver: is missing; without metadata give one that knows nothing")) //nolint:staticcheck // a field's name
 	}
 	if d.Registerer == nil {
-		errs = append(errs, errors.New("Registerer: is missing; give prometheus.NewRegistry()"))
+		errs = append(errs, errors.New("Registerer: is missing; give prometheus.NewRegistry()")) //nolint:staticcheck // a field's name
 	}
 	if c.NamingGrades == 0 {
 		errs = append(errs, errors.New("NamingGrades: is empty, so nothing would ever be named; give metadata.DefaultGrades"))

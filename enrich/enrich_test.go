@@ -252,9 +252,10 @@ func TestCountedOnce(t *testing.T) {
 			}
 		}
 		for ip, eni := range map[string]string{"10.0.1.5": "eni-a", "10.0.2.6": "eni-b"} {
-			if ip == src {
+			switch ip {
+			case src:
 				see(eni, ip, "egress")
-			} else if ip == dst {
+			case dst:
 				see(eni, ip, "ingress")
 			}
 		}

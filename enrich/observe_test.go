@@ -42,36 +42,50 @@ func TestSightings(t *testing.T) {
 		name, format, lines string
 		want                []enrich.Sighting
 	}{
-		{"egress shows the source, ingress the destination", v5, `
+		{
+			"egress shows the source, ingress the destination", v5, `
 			eni-a 10.0.1.5 10.9.9.9 10.0.1.5 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 OK
 			eni-b 10.9.9.9 10.0.2.6 10.9.9.9 10.0.2.6 T+600 T+660 ACCEPT ingress vpc-1 OK`,
-			[]enrich.Sighting{see(vpc1, "eni-a", "10.0.1.5", 600, 660, true), see(vpc1, "eni-b", "10.0.2.6", 600, 660, true)}},
-		{"rejected traffic proves as much", v5, `eni-b 10.9.9.9 10.0.2.6 10.9.9.9 10.0.2.6 T+600 T+660 REJECT ingress vpc-1 OK`,
-			[]enrich.Sighting{see(vpc1, "eni-b", "10.0.2.6", 600, 660, true)}},
+			[]enrich.Sighting{see(vpc1, "eni-a", "10.0.1.5", 600, 660, true), see(vpc1, "eni-b", "10.0.2.6", 600, 660, true)},
+		},
+		{
+			"rejected traffic proves as much", v5, `eni-b 10.9.9.9 10.0.2.6 10.9.9.9 10.0.2.6 T+600 T+660 REJECT ingress vpc-1 OK`,
+			[]enrich.Sighting{see(vpc1, "eni-b", "10.0.2.6", 600, 660, true)},
+		},
 		{"no status but OK, no interface, no direction: nothing", v5, `
 			eni-a 10.0.1.5 10.9.9.9 10.0.1.5 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 SKIPDATA
 			- 10.0.1.5 10.9.9.9 10.0.1.5 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 OK
 			eni-x 10.0.1.5 10.9.9.9 10.0.1.5 10.9.9.9 T+600 T+660 ACCEPT - vpc-1 OK`, nil},
-		{"without a direction the interface's own addresses tell", v5, `eni-a 10.9.9.9 10.0.1.5 10.9.9.9 10.0.1.5 T+600 T+660 ACCEPT - - OK`,
-			[]enrich.Sighting{see(metadata.NoScope, "eni-a", "10.0.1.5", 600, 660, true)}},
-		{"the packet's address only where source/dest check is known to be on", v5, `
+		{
+			"without a direction the interface's own addresses tell", v5, `eni-a 10.9.9.9 10.0.1.5 10.9.9.9 10.0.1.5 T+600 T+660 ACCEPT - - OK`,
+			[]enrich.Sighting{see(metadata.NoScope, "eni-a", "10.0.1.5", 600, 660, true)},
+		},
+		{
+			"the packet's address only where source/dest check is known to be on", v5, `
 			eni-node 10.0.1.10 10.9.9.9 10.0.1.77 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 OK
 			eni-nat 10.0.1.5 10.0.0.220 10.0.1.5 198.51.100.9 T+600 T+660 ACCEPT ingress vpc-1 OK
 			eni-x 10.0.1.6 10.9.9.9 10.0.1.7 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 OK`,
 			[]enrich.Sighting{
 				see(vpc1, "eni-node", "10.0.1.10", 600, 660, true), see(vpc1, "eni-nat", "10.0.0.220", 600, 660, true),
 				see(vpc1, "eni-x", "10.0.1.6", 600, 660, true), see(vpc1, "eni-node", "10.0.1.77", 600, 660, false),
-			}},
-		{"IPv6 is no primary address", v5, `eni-a 2001:db8::5 2001:db8::6 2001:db8::5 2001:db8::6 T+600 T+660 ACCEPT egress vpc-1 OK`,
-			[]enrich.Sighting{see(vpc1, "eni-a", "2001:db8::5", 600, 660, false)}},
-		{"a run of one interface is one sighting, a gap is not bridged", v5, `
+			},
+		},
+		{
+			"IPv6 is no primary address", v5, `eni-a 2001:db8::5 2001:db8::6 2001:db8::5 2001:db8::6 T+600 T+660 ACCEPT egress vpc-1 OK`,
+			[]enrich.Sighting{see(vpc1, "eni-a", "2001:db8::5", 600, 660, false)},
+		},
+		{
+			"a run of one interface is one sighting, a gap is not bridged", v5, `
 			eni-a 10.0.1.5 10.9.9.9 10.0.1.5 10.9.9.9 T+600 T+660 ACCEPT egress vpc-1 OK
 			eni-a 10.0.1.5 10.9.9.8 10.0.1.5 10.9.9.8 T+610 T+650 ACCEPT egress vpc-1 OK
 			eni-a 10.9.9.8 10.0.1.5 10.9.9.8 10.0.1.5 T+661 T+720 ACCEPT ingress vpc-1 OK
 			eni-a 10.9.9.8 10.0.1.5 10.9.9.8 10.0.1.5 T+800 T+810 ACCEPT ingress vpc-1 OK`,
-			[]enrich.Sighting{see(vpc1, "eni-a", "10.0.1.5", 600, 720, true), see(vpc1, "eni-a", "10.0.1.5", 800, 810, true)}},
-		{"transit gateway attachments prove nothing", "tgw-id tgw-src-eni tgw-dst-eni interface-id srcaddr dstaddr start end flow-direction log-status",
-			`tgw-1 eni-p eni-q eni-p 10.0.1.5 10.9.9.9 T+600 T+660 egress OK`, nil},
+			[]enrich.Sighting{see(vpc1, "eni-a", "10.0.1.5", 600, 720, true), see(vpc1, "eni-a", "10.0.1.5", 800, 810, true)},
+		},
+		{
+			"transit gateway attachments prove nothing", "tgw-id tgw-src-eni tgw-dst-eni interface-id srcaddr dstaddr start end flow-direction log-status",
+			`tgw-1 eni-p eni-q eni-p 10.0.1.5 10.9.9.9 T+600 T+660 egress OK`, nil,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, known)

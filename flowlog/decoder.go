@@ -81,6 +81,7 @@ func (d *Decoder) fields(r *Record, f *Format, line []byte, spans []span) bool {
 			continue
 		}
 		switch c.kind {
+		case kindText: // not kept
 		case kindInt, kindTime:
 			v, ok := scanUint(line, at, end)
 			if !ok || v > c.limit || !r.setInt(c.field, v) {

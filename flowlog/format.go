@@ -76,11 +76,11 @@ func splitFormat(s string) ([]string, error) {
 		}
 		var name string
 		if rest, ok := strings.CutPrefix(s, "${"); ok {
-			end := strings.IndexByte(rest, '}')
-			if end < 0 {
+			inner, after, closed := strings.Cut(rest, "}")
+			if !closed {
 				return nil, fmt.Errorf("%q: %q has no closing brace; write ${field-name}", clip(s), "${")
 			}
-			name, s = strings.TrimSpace(rest[:end]), rest[end+1:]
+			name, s = strings.TrimSpace(inner), after
 		} else {
 			end := strings.IndexAny(s, " \t\r\n,$")
 			if end < 0 {

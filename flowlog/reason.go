@@ -111,6 +111,7 @@ func Explain(f *Format, line []byte) error {
 	case ReasonFieldCount:
 		e.Want = fmt.Sprintf("%s, want %d for the layout %s", plural(countFields(line), "field"), f.Len(), clip(f.String()))
 		return e
+	default: // the others are of one field
 	}
 	field := f.fields[i]
 	e.Column, e.Name, e.Value = i+1, f.names[i], clip(string(value))
@@ -130,6 +131,7 @@ func Explain(f *Format, line []byte) error {
 		e.Want = "OK, NODATA or SKIPDATA"
 	case ReasonBadDirection:
 		e.Want = "ingress or egress"
+	default: // those of the whole line have returned
 	}
 	return e
 }
@@ -183,7 +185,7 @@ func diagnose(f *Format, line []byte) (reason Reason, at int, value []byte) {
 
 // checkField judges the text of one present field; t is the time of a time field.
 func checkField(c column, text []byte) (reason Reason, t int64) {
-	ok := true
+	var ok bool
 	switch c.kind {
 	case kindText, kindID:
 	case kindInt:

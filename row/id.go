@@ -34,7 +34,7 @@ func hashOrigin(partition, position string) (h [originBytes]byte) {
 }
 
 // RowID returns the row's id as it stands in the column row_id.
-func RowID(b *Batch, r *Row) string { return string(appendRowID(nil, b, r)) }
+func RowID(b *Batch, r *Row) string { return string(appendRowID(nil, b, r)) } //nolint:revive // the column's name
 
 // LineID returns the id of the row that line index of the payload at (partition, position) makes: dead letters and traces say
 // those three.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -82,8 +83,8 @@ func (c *closers) add(f func() error) { *c = append(*c, f) }
 
 func (c closers) close() error {
 	var errs []error
-	for i := len(c) - 1; i >= 0; i-- {
-		errs = append(errs, c[i]())
+	for _, closer := range slices.Backward(c) {
+		errs = append(errs, closer())
 	}
 	return errors.Join(errs...)
 }

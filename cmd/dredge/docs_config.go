@@ -77,8 +77,7 @@ func (d *configDocs) section(v reflect.Value, prefix string) error {
 
 // elements documents the keys of a list's elements in the same table.
 func (d *configDocs) elements(t reflect.Type, prefix string) error {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		doc, err := d.comment(t, f.Name)
 		if err != nil {

@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"dredge/internal/flowgen"
-	"dredge/metadata/event"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dredge/internal/flowgen"
+	"dredge/metadata/event"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"

@@ -3,10 +3,6 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"dredge/flowlog"
-	"dredge/internal/awsfake"
-	"dredge/internal/flowgen"
-	"dredge/metadata/event"
 	"errors"
 	"io"
 	"net/http"
@@ -16,6 +12,11 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dredge/flowlog"
+	"dredge/internal/awsfake"
+	"dredge/internal/flowgen"
+	"dredge/metadata/event"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"

@@ -96,7 +96,7 @@ func (p *parser) file(ctx context.Context, name string, stdin io.Reader) error {
 			}
 			return p.report("%s: open: %v\n", name, err)
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 		src = f
 	}
 	p.reader.ResetReader(src)

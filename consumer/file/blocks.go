@@ -179,10 +179,8 @@ func (b *blocks) isHeaderLine(line []byte) bool {
 }
 
 func firstLine(text []byte) []byte {
-	if i := bytes.IndexByte(text, '\n'); i >= 0 {
-		return text[:i]
-	}
-	return text
+	line, _, _ := bytes.Cut(text, []byte{'\n'})
+	return line
 }
 
 // jsonScan follows nesting and strings over a growing buffer, so that each byte is looked at once.

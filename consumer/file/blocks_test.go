@@ -64,7 +64,7 @@ func TestLinesAreNeverSplit(t *testing.T) {
 		all := pieces(t, text, size, 64, 0)
 		// Decoding piece by piece gives each line the header that it has in the whole.
 		want, header := []string{}, ""
-		for _, l := range strings.Split(text, "\n") {
+		for l := range strings.SplitSeq(text, "\n") {
 			if strings.HasPrefix(l, "version ") {
 				header = l
 			} else if l != "" {
@@ -75,7 +75,7 @@ func TestLinesAreNeverSplit(t *testing.T) {
 			got := []string{}
 			for _, p := range ps {
 				header := ""
-				for _, l := range strings.Split(string(p.data), "\n") {
+				for l := range strings.SplitSeq(string(p.data), "\n") {
 					if strings.HasPrefix(l, "version ") {
 						header = l
 					} else if l != "" {

@@ -23,7 +23,7 @@ var (
 func decompressed(src io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(src, 128<<10)
 	head, err := in.Peek(4)
-	if err != nil && len(head) == 0 && err != io.EOF { //nolint:errorlint // Peek returns EOF itself
+	if err != nil && len(head) == 0 && err != io.EOF {
 		return nil, err
 	}
 	switch {

@@ -179,14 +179,14 @@ func (w *Worker) initTable(ctx context.Context) error {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return nil // asked to stop before it began
+			return nil //nolint:nilerr // asked to stop before it began
 		case errors.Is(err, lease.ErrForeignTable), b.tries == initTries:
 			return fmt.Errorf("prepare lease table: %w", err)
 		}
 		w.m.leaseErrors.Inc()
 		w.log.Warn().Err(err).Msg("lease table not ready, trying again")
 		if sleep(ctx, b.next()) != nil {
-			return nil
+			return nil //nolint:nilerr // asked to stop
 		}
 	}
 }

@@ -22,12 +22,12 @@ func graph(t *testing.T, text string) []shardInfo {
 		}
 		return byID[id]
 	}
-	for _, e := range strings.Fields(edges) {
+	for e := range strings.FieldsSeq(edges) {
 		from, to, _ := strings.Cut(e, ">")
-		for _, id := range strings.Split(from, ",") {
+		for id := range strings.SplitSeq(from, ",") {
 			get(id)
 		}
-		for _, id := range strings.Split(to, ",") {
+		for id := range strings.SplitSeq(to, ",") {
 			if id != "" {
 				get(id).parents = strings.Split(from, ",")
 			}
@@ -54,7 +54,7 @@ func TestUncovered(t *testing.T) {
 		t.Helper()
 		shards := graph(t, family)
 		var leases []lease.Lease
-		for _, id := range strings.Fields(leased) {
+		for id := range strings.FieldsSeq(leased) {
 			id, ended := strings.CutSuffix(id, "!")
 			i := slices.IndexFunc(shards, func(s shardInfo) bool { return s.id == id })
 			l := shards[i].newLease(lease.TrimHorizon)

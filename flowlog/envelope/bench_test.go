@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 	"syscall"
@@ -102,7 +103,7 @@ func BenchmarkPayload(b *testing.B) {
 				b.Fatal(err)
 			}
 			for {
-				if _, err := r.outer.Read(buf); err == io.EOF {
+				if _, err := r.outer.Read(buf); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
 					b.Fatal(err)

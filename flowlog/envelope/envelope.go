@@ -19,6 +19,7 @@ package envelope
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 
 	"dredge/flowlog"
@@ -191,7 +192,7 @@ func (r *Reader) Next() bool {
 
 // fail ends the payload. A fault of the source goes before what it made of the text.
 func (r *Reader) fail(fault Fault, detail string, err error) {
-	if e := r.window.err; (err == errEnd || fault == FaultRead) && e != io.EOF {
+	if e := r.window.err; (errors.Is(err, errEnd) || fault == FaultRead) && !r.window.ended() {
 		r.fault = readFault(e, r.window.offset(), r.layers)
 		return
 	}

@@ -78,8 +78,10 @@ func collect(t testing.TB, r *Reader) (all []got) {
 	t.Helper()
 	for r.Next() {
 		m := r.Meta()
-		all = append(all, got{string(r.Line()), string(r.Header()), m.LogGroup, m.LogStream, m.Owner, m.Account, m.Region,
-			string(r.EventID()), r.EventTime(), r.Number(), r.Kind(), r.Size(), r.TooLong()})
+		all = append(all, got{
+			string(r.Line()), string(r.Header()), m.LogGroup, m.LogStream, m.Owner, m.Account, m.Region,
+			string(r.EventID()), r.EventTime(), r.Number(), r.Kind(), r.Size(), r.TooLong(),
+		})
 		if len(all) > 1<<20 {
 			t.Fatal("does not end")
 		}
@@ -413,8 +415,10 @@ func TestExample(t *testing.T) {
 	if err != nil || len(all) != 3 {
 		t.Fatalf("%v, %+v", err, all)
 	}
-	want := got{Line: `{"eventVersion":"1.03","userIdentity":{"type":"Root"}`, Group: "CloudTrail/logs", Stream: "111111111111_CloudTrail/logs_us-east-1",
-		Owner: "111111111111", ID: "31953106606966983378809025079804211143289615424298221568", Time: 1432826855000, Number: 1, Size: 53}
+	want := got{
+		Line: `{"eventVersion":"1.03","userIdentity":{"type":"Root"}`, Group: "CloudTrail/logs", Stream: "111111111111_CloudTrail/logs_us-east-1",
+		Owner: "111111111111", ID: "31953106606966983378809025079804211143289615424298221568", Time: 1432826855000, Number: 1, Size: 53,
+	}
 	if diff := cmp.Diff(want, all[0]); diff != "" {
 		t.Error(diff)
 	}

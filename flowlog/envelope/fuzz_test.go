@@ -74,8 +74,10 @@ func viaJSON(text []byte) (all []got, ok bool) {
 			line := strings.TrimRight(e.Message, "\r\n")
 			account, _ := e.ExtractedFields["@aws.account"].(string)
 			region, _ := e.ExtractedFields["@aws.region"].(string)
-			all = append(all, got{Line: line, Group: m.LogGroup, Stream: m.LogStream, Owner: m.Owner, Account: account, Region: region,
-				ID: e.ID, Time: e.Timestamp, Number: n, Size: len(line)})
+			all = append(all, got{
+				Line: line, Group: m.LogGroup, Stream: m.LogStream, Owner: m.Owner, Account: account, Region: region,
+				ID: e.ID, Time: e.Timestamp, Number: n, Size: len(line),
+			})
 		}
 	}
 	return all, true
@@ -98,13 +100,17 @@ func FuzzAgainstEncodingJSON(f *testing.F) {
 			return
 		}
 		event := func(text string) string {
-			parts := []string{`"id":` + quote(stream+text), `"timestamp":` + quote(at), `"message":` + quote(text),
-				`"extractedFields": {"x":` + quote(a) + `,"@aws.account":` + quote(group) + `}`}
+			parts := []string{
+				`"id":` + quote(stream+text), `"timestamp":` + quote(at), `"message":` + quote(text),
+				`"extractedFields": {"x":` + quote(a) + `,"@aws.account":` + quote(group) + `}`,
+			}
 			k := int(order) % len(parts)
 			return "{" + strings.Join(append(parts[k:], parts[:k]...), " , ") + "}"
 		}
-		parts := []string{`"messageType":"DATA_MESSAGE"`, `"owner": ` + quote(stream), `"logGroup":` + quote(group), `"logStream" :` + quote(stream),
-			`"policyLevel":` + quote(map[string]any{a: []any{b, at, nil, true, map[string]string{}}}), `"logEvents":[` + event(a) + "," + event(b) + `]`}
+		parts := []string{
+			`"messageType":"DATA_MESSAGE"`, `"owner": ` + quote(stream), `"logGroup":` + quote(group), `"logStream" :` + quote(stream),
+			`"policyLevel":` + quote(map[string]any{a: []any{b, at, nil, true, map[string]string{}}}), `"logEvents":[` + event(a) + "," + event(b) + `]`,
+		}
 		k := int(order) % len(parts)
 		text := []byte("{" + strings.Join(append(parts[k:], parts[:k]...), ",\n") + "}")
 		text = append(text, control...)

@@ -173,6 +173,7 @@ func (r *Reader) member() error {
 		case '{':
 			return r.record.object(w)
 		}
+	default: // a field of a flow log, or nothing of ours
 	}
 	if field != 0 && c != '{' && c != '[' {
 		return r.record.add(w, field, c)
@@ -227,7 +228,7 @@ func (r *Reader) logEvents() error {
 		o.ahead = false
 		switch {
 		case r.fault != nil:
-			return nil
+			return nil //nolint:nilerr // the fault has been set, and goes before what it made of the text
 		case w.lost:
 			r.fail(FaultUnorderedEnvelope, "logEvents come before messageType, owner, logGroup and logStream, by more than 16 MiB", nil)
 			return nil

@@ -2,7 +2,7 @@ package envelope
 
 import (
 	"bytes"
-	"io"
+	"errors"
 
 	"dredge/flowlog"
 )
@@ -24,7 +24,7 @@ func (r *Reader) text() bool {
 			break
 		}
 		if !w.more() {
-			if w.err != io.EOF {
+			if !w.ended() {
 				r.fail(FaultRead, "", nil)
 			}
 			r.state = stateDone
@@ -73,7 +73,7 @@ func (r *Reader) rawLine() bool {
 			break
 		}
 	}
-	if w.err != io.EOF {
+	if !w.ended() {
 		w.pos = len(w.buf)
 		r.fail(FaultRead, "", nil)
 		return false
@@ -110,7 +110,7 @@ func (r *Reader) longLine() bool {
 		size += len(w.buf) - w.pos
 		w.pos = len(w.buf)
 		if !w.more() {
-			if w.err != io.EOF {
+			if !w.ended() {
 				r.fail(FaultRead, "", nil)
 				return false
 			}
@@ -125,7 +125,7 @@ func (r *Reader) longLine() bool {
 // line end, as one bad line among others; without a line end nobody can tell where it would, so that is a fault too.
 func (r *Reader) malformed(err error) bool {
 	w := &r.window
-	if r.object.kind != objectPlain || err == errEnd {
+	if r.object.kind != objectPlain || errors.Is(err, errEnd) {
 		r.fail(FaultBadJSON, r.object.kind.String(), err)
 		return false
 	}

@@ -55,6 +55,9 @@ func (w *window) offset() int64 { return w.base + int64(w.pos) }
 // keep sets the mark at the present place.
 func (w *window) keep(hold int) { w.mark, w.hold, w.lost = w.pos, hold, false }
 
+// ended tells whether the source is at its end; a wrapped io.EOF is a fault of the source.
+func (w *window) ended() bool { return w.err == io.EOF } //nolint:errorlint // io.Reader's end is io.EOF itself
+
 // more gets at least one more byte behind buf. It may move what is in buf: places in it must be taken again from pos and
 // mark, and slices of it are no longer valid.
 func (w *window) more() bool {

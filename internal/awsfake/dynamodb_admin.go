@@ -308,9 +308,16 @@ func (t *table) describe(now time.Time) object {
 		size += r.item.size()
 	}
 	out := object{
-		{"TableName", t.name}, {"TableArn", t.arn}, {"TableId", t.id}, {"TableStatus", status},
-		{"CreationDateTime", t.created}, {"KeySchema", t.schema.describe()}, {"AttributeDefinitions", definitions},
-		{"ProvisionedThroughput", throughput(t.read, t.write)}, {"ItemCount", len(t.order)}, {"TableSizeBytes", size},
+		{"TableName", t.name},
+		{"TableArn", t.arn},
+		{"TableId", t.id},
+		{"TableStatus", status},
+		{"CreationDateTime", t.created},
+		{"KeySchema", t.schema.describe()},
+		{"AttributeDefinitions", definitions},
+		{"ProvisionedThroughput", throughput(t.read, t.write)},
+		{"ItemCount", len(t.order)},
+		{"TableSizeBytes", size},
 		{"DeletionProtectionEnabled", t.protected},
 	}
 	if t.billing == "PAY_PER_REQUEST" {
@@ -319,9 +326,12 @@ func (t *table) describe(now time.Time) object {
 	var global, local list
 	for _, x := range t.indexes {
 		entry := object{
-			{"IndexName", x.name}, {"IndexArn", x.arn}, {"KeySchema", x.schema.describe()},
+			{"IndexName", x.name},
+			{"IndexArn", x.arn},
+			{"KeySchema", x.schema.describe()},
 			{"Projection", object{{"ProjectionType", x.projection}, {"NonKeyAttributes", optionalList(x.include)}}},
-			{"ItemCount", len(x.order)}, {"IndexSizeBytes", 0},
+			{"ItemCount", len(x.order)},
+			{"IndexSizeBytes", 0},
 		}
 		if x.local {
 			local = append(local, entry)
@@ -379,8 +389,10 @@ func (d *DynamoDB) listTables(c *call) (any, error) {
 
 func (d *DynamoDB) describeLimits(*call) (any, error) {
 	return object{
-		{"AccountMaxReadCapacityUnits", 80_000}, {"AccountMaxWriteCapacityUnits", 80_000},
-		{"TableMaxReadCapacityUnits", 40_000}, {"TableMaxWriteCapacityUnits", 40_000},
+		{"AccountMaxReadCapacityUnits", 80_000},
+		{"AccountMaxWriteCapacityUnits", 80_000},
+		{"TableMaxReadCapacityUnits", 40_000},
+		{"TableMaxWriteCapacityUnits", 40_000},
 	}, nil
 }
 
@@ -454,7 +466,7 @@ func (d *DynamoDB) updateContinuousBackups(c *call) (any, error) {
 // tagged decodes a request about the tags of a table.
 func (d *DynamoDB) tagged(c *call, use func(t *table, add wireTags, remove []string) (any, error)) (any, error) {
 	var in struct {
-		ResourceArn string //nolint:revive // AWS's name
+		ResourceArn string
 		Tags        wireTags
 		TagKeys     []string
 	}

@@ -54,11 +54,11 @@ func (d *DynamoDB) batchGetItem(c *call) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			if encoded := t.keyOf(key); seen[encoded] {
+			encoded := t.keyOf(key)
+			if seen[encoded] {
 				return nil, failure("ValidationException", "Provided list of item keys contains duplicates")
-			} else {
-				seen[encoded] = true
 			}
+			seen[encoded] = true
 			taken++
 			if size += it.size(); size > maxBatchBytes || c.partial && taken%2 == 0 {
 				left = append(left, key)

@@ -119,6 +119,7 @@ func (w *write) plan(t *table) (*outcome, error) {
 		return out, w.planUpdate(out)
 	case verbCheck:
 		out.new = out.old
+	case verbDelete: // nothing is left
 	}
 	return out, nil
 }

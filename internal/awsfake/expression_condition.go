@@ -29,7 +29,7 @@ func (o sizeOperand) value(it item) (attribute, bool) {
 	if !ok {
 		return a, false
 	}
-	n := 0
+	var n int
 	switch a.kind {
 	case kindS:
 		n = utf8.RuneCountInString(a.text)

@@ -161,7 +161,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint8(5), false, []byte(`{"TableName":"ttt","KeySchema":[{"AttributeName":"k","KeyType":"HASH"}],"AttributeDefinitions":[{"AttributeName":"k","AttributeType":"S"}],"BillingMode":"PAY_PER_REQUEST"}`))
 	f.Add(uint8(9), true, []byte("\xbfjStreamNameas\xff"))
 	f.Fuzz(func(t *testing.T, op uint8, binary bool, body []byte) {
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(string(body)))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(string(body)))
 		r.Header.Set("X-Amz-Target", ops[int(op)%len(ops)])
 		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 		valid := json.Valid

@@ -46,12 +46,13 @@ const (
 // append writes the number in decimal.
 func (q sequence) append(b []byte) []byte {
 	var digits [sequenceDigits]byte
+	hi, mid, lo := q.hi, q.mid, q.lo
 	end := len(digits)
 	for end > 0 {
 		var rest uint64
-		q.hi, rest = bits.Div64(0, q.hi, tenTo19)
-		q.mid, rest = bits.Div64(rest, q.mid, tenTo19)
-		q.lo, rest = bits.Div64(rest, q.lo, tenTo19)
+		hi, rest = bits.Div64(0, hi, tenTo19)
+		mid, rest = bits.Div64(rest, mid, tenTo19)
+		lo, rest = bits.Div64(rest, lo, tenTo19)
 		for n := 0; n < 19 && end > 0; n++ {
 			end--
 			digits[end] = byte('0' + rest%10)

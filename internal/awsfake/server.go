@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -201,11 +202,7 @@ func (s *Server) Count(operation string) int {
 func (s *Server) Counts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make(map[string]int, len(s.counts))
-	for op, n := range s.counts {
-		out[op] = n
-	}
-	return out
+	return maps.Clone(s.counts)
 }
 
 // ResetCounts sets every counter to zero.

@@ -24,8 +24,7 @@ import (
 func once(o *kinesis.Options) { o.RetryMaxAttempts = 1 }
 
 func codeOf(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	return fmt.Sprintf("no API error: %v", err)

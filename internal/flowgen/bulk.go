@@ -2,7 +2,6 @@ package flowgen
 
 import (
 	"bytes"
-	"dredge/metadata/event"
 	"errors"
 	"fmt"
 	"iter"
@@ -10,6 +9,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"dredge/metadata/event"
 
 	"github.com/klauspost/compress/gzip"
 )

@@ -2,8 +2,6 @@ package flowgen
 
 import (
 	"bytes"
-	"dredge/flowlog"
-	"dredge/metadata/event"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -12,6 +10,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"dredge/flowlog"
+	"dredge/metadata/event"
 
 	"github.com/klauspost/compress/gzip"
 )

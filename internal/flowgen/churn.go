@@ -1,10 +1,11 @@
 package flowgen
 
 import (
-	"dredge/metadata/event"
 	"math"
 	"net/netip"
 	"slices"
+
+	"dredge/metadata/event"
 )
 
 // forever is the end of what has not ended.

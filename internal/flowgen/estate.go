@@ -1,12 +1,13 @@
 package flowgen
 
 import (
-	"dredge/metadata/event"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
+
+	"dredge/metadata/event"
 )
 
 // PublicScope is the scope of public IPv4 addresses and IPv6 global unicast.

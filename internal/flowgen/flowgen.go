@@ -9,9 +9,10 @@ package flowgen
 
 import (
 	"bytes"
-	"dredge/metadata/event"
 	"iter"
 	"time"
+
+	"dredge/metadata/event"
 
 	"github.com/klauspost/compress/gzip"
 )

@@ -3,8 +3,6 @@ package flowgen
 import (
 	"bytes"
 	"crypto/sha256"
-	"dredge/flowlog"
-	"dredge/metadata/event"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -14,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dredge/flowlog"
+	"dredge/metadata/event"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/gzip"

@@ -1,12 +1,13 @@
 package flowgen
 
 import (
-	"dredge/metadata/event"
 	"errors"
 	"maps"
 	"slices"
 	"strconv"
 	"time"
+
+	"dredge/metadata/event"
 )
 
 // crawlSlack is how far before its start a listing is taken as complete: EC2's answers are eventually consistent.

@@ -1,13 +1,14 @@
 package flowgen
 
 import (
-	"dredge/metadata/event"
 	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"dredge/metadata/event"
 )
 
 // oracle answers from all events by scanning: slow, and written from the rules alone. An end is named iff exactly one tenure,
