@@ -99,8 +99,7 @@ func (p Parser) Parse(line []byte, e *Event) error {
 				return skip
 			}
 		}
-		var mistyped *json.UnmarshalTypeError
-		if errors.As(err, &mistyped) {
+		if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			return reject(BadJSON, "%s: a JSON %s stands where %s belongs", mistyped.Field, mistyped.Value, mistyped.Type)
 		}
 		return reject(BadJSON, "%w", err)

@@ -149,8 +149,7 @@ func keyScope(sc metadata.Scope, ip netip.Addr) metadata.Scope {
 // but its texts is kept.
 func (s *Store) Apply(e *event.Event) error {
 	if err := s.parser.Validate(e); err != nil {
-		var refused *event.Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*event.Error](err); ok {
 			s.metrics.rejected(refused.Reason)
 		}
 		return err
@@ -385,7 +384,7 @@ func trim[K comparable](s *Store, a *addresses[K], rehash func(K) uint64, v4 fun
 		sh := &a.shards[n]
 		sh.mu.Lock()
 		size := len(sh.tab.Load().slots)
-		for i := 0; i < size; i++ {
+		for i := range size {
 			t := sh.tab.Load()
 			st := &t.state[i]
 			if !t.kept(i) || !st.forgettable(horizon) {

@@ -50,7 +50,7 @@ func startJava(t *testing.T, name, endpoint, stream, mode string) *javaWorker {
 	}()
 	t.Cleanup(func() {
 		w.signal(syscall.SIGKILL)
-		<-w.done
+		<-w.done //nolint:errcheck // that it was killed
 		if t.Failed() {
 			data, _ := os.ReadFile(out.Name())
 			t.Logf("last output of %s:\n%s", name, tail(data, 6000))
