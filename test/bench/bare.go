@@ -164,12 +164,13 @@ func (b *bare) line(line []byte, emit func(uint64, []byte)) bool {
 	size, ok4 := number(f[9])
 	start, ok5 := number(f[10])
 	end, ok6 := number(f[11])
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) {
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
 		return false
 	}
 	from, to := b.t.owner(src, start*1000, end*1000), b.t.owner(dst, start*1000, end*1000)
 	b.n++
-	r := append(b.row[:0], `{"time":`...)
+	r := b.row[:0]
+	r = append(r, `{"time":`...)
 	r = strconv.AppendInt(r, start*1000, 10)
 	r = append(r, `,"flow_end":`...)
 	r = strconv.AppendInt(r, end*1000, 10)

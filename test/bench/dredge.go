@@ -62,7 +62,7 @@ func (b *bench) startDredge(ctx context.Context, v variant, sink string) (*dredg
 	if err != nil {
 		return nil, err
 	}
-	defer null.Close() //nolint:errcheck // the child has its own
+	defer null.Close() // the child has its own
 	env := []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}
 	begin := time.Now()
 	if d.p, err = b.startTo(ctx, null, 1, env, v.binary, "run", "-c", path); err != nil {

@@ -30,8 +30,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -40,7 +41,7 @@ func main() {
 type options struct {
 	lines, runs, addresses    int
 	mixes, subjects, sinks    string
-	role, aws, kafka, control string
+	role, aws, kafka string
 	mix, codec, stream        string
 	codecs                    bool
 	binary, other             string

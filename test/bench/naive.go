@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -143,9 +144,8 @@ func (n *naive) payload(data []byte, emit func(uint64, []byte)) error {
 }
 
 func (n *naive) owner(ip netip.Addr, start, end time.Time) int {
-	owners := n.owners[ip]
-	for i := len(owners) - 1; i >= 0; i-- {
-		if o := owners[i]; !o.from.After(start) && (o.to.IsZero() || end.Before(o.to)) {
+	for _, o := range slices.Backward(n.owners[ip]) {
+		if !o.from.After(start) && (o.to.IsZero() || end.Before(o.to)) {
 			return o.workload
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -146,7 +147,7 @@ func (b *bench) choose(ctx context.Context) ([]variant, error) {
 			v.binary = built
 		case "other":
 			if v.binary, v.columns = b.o.other, allColumns; v.binary == "" {
-				return nil, fmt.Errorf("-subjects: other: write -other PATH, a dredge binary to compare with")
+				return nil, errors.New("-subjects: other: write -other PATH, a dredge binary to compare with")
 			}
 		}
 		out = append(out, v)
@@ -185,7 +186,7 @@ func (b *bench) writeIdentity() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // Flush reports what was not written
+	defer f.Close() // Flush reports what was not written
 	w := bufio.NewWriterSize(f, 1<<20)
 	var line []byte
 	for e := range bulk.Events() {
@@ -292,7 +293,7 @@ func ask(ctx context.Context, method, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close() // read to its end
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: %.200s", resp.Status, text)

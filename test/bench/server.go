@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -100,6 +101,8 @@ func serve(ctx context.Context, o options) error {
 	case <-ctx.Done():
 	}
 	_ = control.Close()
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control endpoint: %w", err)
+	}
 	return nil
 }
