@@ -39,16 +39,16 @@ func main() {
 }
 
 type options struct {
-	lines, runs, addresses    int
-	mixes, subjects, sinks    string
-	role, aws, kafka string
-	mix, codec, stream        string
-	codecs                    bool
-	binary, other             string
-	profile, temp             string
-	profileSeconds            int
-	limit                     time.Duration
-	end                       int64 // of the workload, Unix seconds
+	lines, runs, addresses int
+	mixes, subjects, sinks string
+	role, aws, kafka       string
+	mix, codec, stream     string
+	codecs                 bool
+	binary, other          string
+	profile, temp          string
+	profileSeconds         int
+	limit                  time.Duration
+	end                    int64 // of the workload, Unix seconds
 }
 
 func run(ctx context.Context, args []string) error {
