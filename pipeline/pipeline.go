@@ -130,9 +130,11 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		groups:  newGroups(),
 		traffic: newTraffic(time.Now()),
 
-		unfolders: newPool(2*procs, func() *unfolder { return newUnfolder(cfg) }),
-		batches:   newPool(procs, func() *flowlog.Batch { return &flowlog.Batch{} }),
-		writers:   newPool(procs, func() *scratch { return &scratch{} }),
+		unfolders: newPool(2*procs+2, func() *unfolder { return newUnfolder(cfg) }),
+		// Several partitions are in the middle of a slice at once even on one processor, and a batch that is made anew grows
+		// to its size by copying megabytes of records again and again.
+		batches:   newPool(procs+3, func() *flowlog.Batch { return &flowlog.Batch{} }),
+		writers:   newPool(procs+3, func() *scratch { return &scratch{} }),
 		lanes:     make(chan struct{}, procs),
 		laneShare: ackReserve / int64(procs),
 	}
