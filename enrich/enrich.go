@@ -176,6 +176,7 @@ type join struct {
 	eniWindow metadata.Window
 	eniKnown  bool
 	eniFacts  metadata.Interface
+	held      holding
 	vpc       string
 	vpcScope  metadata.Scope
 	origin    uint32

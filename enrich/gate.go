@@ -7,6 +7,7 @@ import (
 
 	"dredge/flowlog"
 	"dredge/metadata"
+	"dredge/row"
 )
 
 // Completeness tells how far the sources of identity have told everything.
@@ -65,17 +66,25 @@ func (j *join) scopes(list []metadata.Scope) []metadata.Scope {
 			list = append(list, s)
 		}
 	}
+	var f flow
 	for i := range j.in.Records {
 		r := &j.in.Records[i]
 		if !Flow(r) {
 			continue
 		}
-		j.layout(r)
-		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
+		last := f.r
+		f.r, f.w = r, metadata.Window{Start: r.Start, End: r.End}
 		f.ends()
-		j.recorder(&f)
-		j.locate(&f)
-		add(f.by.scope)
+		j.layout(r)
+		if j.traits.nextHop || j.traits.transit || r.InterfaceID == "" || last == nil || r.Format != last.Format ||
+			r.InterfaceID != last.InterfaceID || r.VPCID != last.VPCID {
+			f.by, f.local = recorder{}, row.EndUnknown
+			j.recorder(&f)
+			add(f.by.scope)
+			if j.traits.nextHop {
+				j.locate(&f) // only there does an end's scope depend on the side it is on
+			}
+		}
 		for k, e := range [...]*end{&f.src, &f.dst} {
 			s, _ := j.scope(&f, e, sides[k])
 			add(s)

@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"net/netip"
 	"strings"
 
 	"dredge/flowlog"
@@ -188,8 +189,34 @@ func (j *join) has(f *flow, e *end) bool {
 	if !shown.IsValid() {
 		shown = e.addr
 	}
-	own, _ := j.view.InterfaceHas(f.by.id, shown, f.w)
-	return own
+	h := &j.held
+	again := h.eni == f.by.id && h.ip == shown
+	if again && f.w.Start >= h.w.Start && f.w.End <= h.w.End {
+		return true
+	}
+	own, primary := j.view.InterfaceHas(f.by.id, shown, f.w)
+	if !own || !primary {
+		return own
+	}
+	h.eni, h.ip, h.w = f.by.id, shown, f.w
+	if again {
+		// A run of records of one interface: if it held the address all around this one, the others need not be looked up.
+		wide := metadata.Window{Start: f.w.Start - around, End: f.w.End + around}
+		if own, primary := j.view.InterfaceHas(f.by.id, shown, wide); own && primary {
+			h.w = wide
+		}
+	}
+	return true
+}
+
+// around is how far about a record it is looked whether an interface had its primary address all the time; in milliseconds.
+const around = 120_000
+
+// holding says that an interface had a primary address all through a window, and so in every part of it.
+type holding struct {
+	eni string
+	ip  netip.Addr
+	w   metadata.Window
 }
 
 // isOwn says whether the packet's address at the local end is proven to be the interface's own.
