@@ -10,12 +10,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 
 	"dredge/config"
+	"dredge/flowlog"
+	"dredge/internal/flowgen"
 )
 
 const root = ".."
@@ -213,6 +217,7 @@ func TestComposeCommands(t *testing.T) {
 	if got := flag(t, generate, "--identity-out"); got != c.Identity.File.Path {
 		t.Errorf("generate writes identity to %q, run reads %q", got, c.Identity.File.Path)
 	}
+	wantRules(t, c.Pipeline.Formats.Rules)
 	if topics := project.Services["topics"].Entrypoint; !slices.Contains(topics, c.Sink.Kafka.Topic) {
 		t.Errorf("run writes the topic %q; made is %q", c.Sink.Kafka.Topic, topics)
 	}
@@ -231,6 +236,25 @@ func TestComposeCommands(t *testing.T) {
 	}
 	if got, want := prometheus.ScrapeConfigs[0].StaticConfigs[0].Targets, []string{"dredge:" + port}; !slices.Equal(got, want) {
 		t.Errorf("Prometheus scrapes %q; dredge listens at %q", got, want)
+	}
+}
+
+// wantRules fails the test unless the rules are those of the simulated estate: lines of a log group without a rule are rejected.
+func wantRules(t *testing.T, rules []flowlog.Rule) {
+	t.Helper()
+	sim, err := flowgen.New(flowgen.DefaultConfig(time.Unix(1_800_000_000, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]string{}, map[string]string{}
+	for _, r := range rules {
+		got[r.LogGroup] = r.Format
+	}
+	for group, layout := range sim.LogGroups() {
+		want[group] = layout.String()
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("rules of the compose file (-simulated +configured):\n%s", d)
 	}
 }
 
