@@ -153,33 +153,54 @@ func checkIdentity(ctx context.Context, c config.Config) (string, error) {
 	return note, nil
 }
 
-// printAdvice says for every configured layout which fields it lacks and what that costs.
-func printAdvice(out io.Writer, rules flowlog.Rules) {
-	type named struct{ name, format string }
-	var list []named
+// layoutAdvice is what one configured layout lacks.
+type layoutAdvice struct {
+	name    string // where the layout holds
+	missing []flowlog.MissingField
+}
+
+// adviceOn says for every configured layout that lacks fields which ones, and what that costs.
+func adviceOn(rules flowlog.Rules) []layoutAdvice {
+	list := []layoutAdvice{}
+	add := func(name, format string) {
+		f, err := flowlog.ParseFormat(format)
+		if err != nil {
+			return // the configuration is valid, so this does not happen
+		}
+		if missing := flowlog.Advice(f); len(missing) > 0 {
+			list = append(list, layoutAdvice{name, missing})
+		}
+	}
 	if rules.Default != "" {
-		list = append(list, named{"lines without a rule", rules.Default})
+		add("lines without a rule", rules.Default)
 	}
 	for _, r := range rules.Rules {
-		list = append(list, named{fmt.Sprintf("log group %q stream %q account %q", r.LogGroup, r.LogStream, r.Account), r.Format})
+		add(fmt.Sprintf("log group %q stream %q account %q", r.LogGroup, r.LogStream, r.Account), r.Format)
 	}
-	lacking := false
-	for _, n := range list {
-		f, err := flowlog.ParseFormat(n.format)
-		if err != nil {
-			continue // the configuration is valid, so this does not happen
-		}
-		missing := flowlog.Advice(f)
-		if len(missing) == 0 {
-			continue
-		}
-		lacking = true
-		fmt.Fprintf(out, "\n%s: the layout has no\n", n.name)
-		for _, m := range missing {
+	return list
+}
+
+func printAdvice(out io.Writer, rules flowlog.Rules) {
+	list := adviceOn(rules)
+	for _, a := range list {
+		fmt.Fprintf(out, "\n%s: the layout has no\n", a.name)
+		for _, m := range a.missing {
 			fmt.Fprintf(out, "  %-26s %s\n", m.Field, m.Cost)
 		}
 	}
-	if lacking {
+	if len(list) > 0 {
 		fmt.Fprintf(out, "\nA flow log's layout cannot be changed; a new one with everything that dredge uses is created with\n  %s\n", flowlog.Recommended())
+	}
+}
+
+// logAdvice says the same at the start of the service, a line for each layout.
+func logAdvice(log zerolog.Logger, rules flowlog.Rules) {
+	for _, a := range adviceOn(rules) {
+		costs := zerolog.Dict()
+		for _, m := range a.missing {
+			costs = costs.Str(m.Field.String(), m.Cost)
+		}
+		log.Warn().Str("layout_of", a.name).Dict("missing", costs).Str("format_to_create", flowlog.Recommended()).
+			Msg("a configured layout lacks fields that dredge uses")
 	}
 }

@@ -41,6 +41,7 @@ func newRunCmd() *cobra.Command {
 				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page and metrics")
 			}
 			log.Info().Str("source", c.Kinesis.StreamName+c.Kinesis.StreamARN).Str("sink", svc.outputs.describe).Msg("starting")
+			logAdvice(log, c.Pipeline.Formats)
 			return svc.run(ctx)
 		},
 	}

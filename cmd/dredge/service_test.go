@@ -168,3 +168,13 @@ func TestMetricsAreWellNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestStartSaysWhatLayoutsLack(t *testing.T) {
+	var out bytes.Buffer
+	logAdvice(zerolog.New(&out), config.Default().Pipeline.Formats)
+	for _, want := range []string{"lines without a rule", `"flow-direction":`, `"vpc-id":`, "${pkt-srcaddr}"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the log does not say %q: %s", want, out.String())
+		}
+	}
+}
