@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"dredge/consumer/kinesis"
@@ -63,7 +64,7 @@ func (c Config) Validate() error {
 		under("sink", c.Sink.Validate()),
 		under("dead_letter", c.DeadLetter.Validate()),
 	}
-	if c.Kinesis != kinesis.DefaultConfig() {
+	if !reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		errs = append(errs, under("kinesis", c.Kinesis.Validate()))
 	}
 	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {

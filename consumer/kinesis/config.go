@@ -25,6 +25,11 @@ type Config struct {
 	StreamName string `yaml:"stream_name"`
 	// StreamARN is the ARN of the Kinesis stream, needed to read a stream of another account; leave it empty when stream_name is given.
 	StreamARN string `yaml:"stream_arn"`
+	// RoleARN is the IAM role to assume for reading the stream; empty means the process's own credentials.
+	RoleARN string `yaml:"role_arn"`
+	// Streams are the streams to read when one application reads several; leave stream_name, stream_arn and role_arn empty then. Lease keys then
+	// begin with account, stream and its time of creation, as in KCL's multi-stream mode: changing between one and several streams starts anew.
+	Streams []StreamConfig `yaml:"streams"`
 	// WorkerID identifies this process in the lease table; empty makes one from the host name and a random part, which is right
 	// unless each start is known to get an id of its own.
 	WorkerID string `yaml:"worker_id"`
@@ -82,12 +87,7 @@ func (c Config) Validate() error {
 	if c.Application == "" {
 		fault(`application: "" is empty; write a name, which the lease table gets too`)
 	}
-	switch {
-	case c.StreamName == "" && c.StreamARN == "":
-		fault(`stream_name: "" is empty; write the stream's name, or its ARN as stream_arn`)
-	case c.StreamName != "" && c.StreamARN != "":
-		fault("stream_arn: %q is given beside stream_name %q; write only one of them", c.StreamARN, c.StreamName)
-	}
+	errs = append(errs, c.validateStreams()...)
 	switch c.WorkerID {
 	case "Leader", "Migration3.0", "TableMigration3.5":
 		fault("worker_id: %q is the key of one of KCL's own rows; write another, or leave it out", c.WorkerID)
@@ -98,18 +98,7 @@ func (c Config) Validate() error {
 	if c.TakeInterval < 0 || c.TakeInterval > 2*c.FailoverTime {
 		fault("take_interval: %s must be from 0 to twice failover_time; 0 means half of failover_time", c.TakeInterval)
 	}
-	switch c.InitialPosition {
-	case lease.TrimHorizon, lease.Latest:
-		if !c.InitialTimestamp.IsZero() {
-			fault("initial_timestamp: %s has no meaning with initial_position %s; write AT_TIMESTAMP, or leave it out", c.InitialTimestamp.Format(time.RFC3339), c.InitialPosition)
-		}
-	case lease.AtTimestamp:
-		if c.InitialTimestamp.IsZero() {
-			fault("initial_timestamp: is missing; AT_TIMESTAMP needs a time like 2026-01-31T00:00:00Z")
-		}
-	default:
-		fault("initial_position: %q is unknown; write TRIM_HORIZON, LATEST or AT_TIMESTAMP", c.InitialPosition)
-	}
+	errs = append(errs, validatePosition("", c.InitialPosition, c.InitialTimestamp)...)
 	if c.MaxLeases < 0 {
 		fault("max_leases: %d is negative; 0 means no bound", c.MaxLeases)
 	}

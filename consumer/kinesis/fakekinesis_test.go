@@ -18,9 +18,10 @@ import (
 // fakeKinesis is one stream in memory. It knows resharding, iterators that expire, the read limit, retention and faults on
 // order, which is what a consumer has to live with.
 type fakeKinesis struct {
-	mu     sync.Mutex
-	shards []*fakeShard
-	seq    int64
+	mu      sync.Mutex
+	shards  []*fakeShard
+	seq     int64
+	created time.Time
 
 	iteratorTTL  time.Duration
 	readLimit    int  // reads per shard and second; 0: none
@@ -50,7 +51,7 @@ type fakeShard struct {
 
 func newFakeKinesis(shards int) *fakeKinesis {
 	// Small sequence numbers of growing length: whoever compares them as text is found out.
-	f := &fakeKinesis{seq: 90, iteratorTTL: 5 * time.Minute, pageSize: 3, readLimit: kinesisReadLimit, calls: map[string]int{}}
+	f := &fakeKinesis{created: time.Now(), seq: 90, iteratorTTL: 5 * time.Minute, pageSize: 3, readLimit: kinesisReadLimit, calls: map[string]int{}}
 	space := new(big.Int).Lsh(big.NewInt(1), 128)
 	lo := new(big.Int)
 	for i := range shards {
@@ -209,6 +210,20 @@ func (s *fakeShard) hashRange() *types.HashKeyRange {
 
 func (f *fakeKinesis) iterator(s *fakeShard, index int) *string {
 	return aws.String(fmt.Sprintf("%s|%d|%d", s.id, index, time.Now().Add(f.iteratorTTL).UnixNano()))
+}
+
+// DescribeStreamSummary tells what keys of leases are made of.
+func (f *fakeKinesis) DescribeStreamSummary(ctx context.Context, in *kinesis.DescribeStreamSummaryInput, _ ...func(*kinesis.Options)) (*kinesis.DescribeStreamSummaryOutput, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.enter(ctx, "DescribeStreamSummary", ""); err != nil {
+		return nil, err
+	}
+	return &kinesis.DescribeStreamSummaryOutput{StreamDescriptionSummary: &types.StreamDescriptionSummary{
+		StreamName:              in.StreamName,
+		StreamARN:               aws.String("arn:aws:kinesis:eu-west-1:123456789012:stream/" + aws.ToString(in.StreamName)),
+		StreamCreationTimestamp: aws.Time(f.created),
+	}}, nil
 }
 
 func (f *fakeKinesis) GetShardIterator(ctx context.Context, in *kinesis.GetShardIteratorInput, _ ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error) {

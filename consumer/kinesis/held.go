@@ -28,6 +28,7 @@ const (
 // is not ours any more: then nothing may be flushed for it or written to its row.
 type held struct {
 	key      string
+	src      *source
 	life     context.Context
 	kill     context.CancelCauseFunc
 	work     context.Context
@@ -55,7 +56,7 @@ type held struct {
 
 // hold starts to renew and to read a lease that was won by a write begun at sent.
 func (w *Worker) hold(l lease.Lease, sent time.Time, move string) {
-	h := &held{key: l.Key, lease: l, write: make(chan struct{}, 1), measured: sent, kbps: l.ThroughputKBps}
+	h := &held{key: l.Key, src: w.sourceOf(l), lease: l, write: make(chan struct{}, 1), measured: sent, kbps: l.ThroughputKBps}
 	h.life, h.kill = context.WithCancelCause(w.life)
 	h.work, h.stopWork = context.WithCancelCause(h.life)
 	h.setState(StateParents)

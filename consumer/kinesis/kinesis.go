@@ -32,11 +32,16 @@ type API interface {
 	ListShards(ctx context.Context, in *kinesis.ListShardsInput, opts ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error)
 	GetShardIterator(ctx context.Context, in *kinesis.GetShardIteratorInput, opts ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error)
 	GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, opts ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error)
+	// DescribeStreamSummary is called only when the application reads several streams.
+	DescribeStreamSummary(ctx context.Context, in *kinesis.DescribeStreamSummaryInput, opts ...func(*kinesis.Options)) (*kinesis.DescribeStreamSummaryOutput, error)
 }
 
-// Deps is what a Worker works with. All fields are needed.
+// Deps is what a Worker works with. All fields are needed, unless they say otherwise.
 type Deps struct {
 	Kinesis API
+	// StreamAPI, when not nil, makes the client for one stream, for instance with the credentials of the stream's role; else all are read by
+	// Kinesis. New calls it once per configured stream.
+	StreamAPI func(StreamConfig) (API, error)
 	// Leases is the lease table. Its client should be its own, with at most one retry: see lease.Client.
 	Leases lease.Store
 	// Processor opens a Handler per shard. The partition it is given is the lease key.
@@ -50,7 +55,7 @@ type Deps struct {
 func (d Deps) validate() error {
 	var errs []error
 	for name, missing := range map[string]bool{
-		"Kinesis": d.Kinesis == nil, "Leases": d.Leases == nil, "Processor": d.Processor == nil, "Budget": d.Budget == nil, "Metrics": d.Metrics == nil,
+		"Kinesis": d.Kinesis == nil && d.StreamAPI == nil, "Leases": d.Leases == nil, "Processor": d.Processor == nil, "Budget": d.Budget == nil, "Metrics": d.Metrics == nil,
 	} {
 		if missing {
 			errs = append(errs, fmt.Errorf("dependency %s is missing", name))
@@ -63,7 +68,7 @@ func (d Deps) validate() error {
 type Worker struct {
 	cfg     Config
 	id      string
-	api     API
+	sources []*source
 	store   lease.Store
 	proc    stream.Processor
 	budget  stream.Budget
@@ -105,10 +110,14 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	if id == "" {
 		id = newWorkerID()
 	}
+	sources, err := newSources(cfg, deps)
+	if err != nil {
+		return nil, fmt.Errorf("kinesis consumer: %w", err)
+	}
 	return &Worker{
 		cfg:      cfg,
 		id:       id,
-		api:      deps.Kinesis,
+		sources:  sources,
 		store:    deps.Leases,
 		proc:     deps.Processor,
 		budget:   deps.Budget,

@@ -16,7 +16,7 @@ const parentPoll = time.Second
 func (s *shard) awaitParents(ctx context.Context) error {
 	l := s.h.current()
 	for _, p := range l.Parents {
-		key := s.siblingKey(p)
+		key := s.src.key(p)
 		for {
 			ended := s.endings() // before the look, so that an end right after it is not missed
 			done, err := s.finished(ctx, key)
@@ -40,9 +40,6 @@ func (s *shard) awaitParents(ctx context.Context) error {
 	}
 	return nil
 }
-
-// siblingKey is the lease key of another shard of the same stream.
-func (s *shard) siblingKey(shardID string) string { return shardID }
 
 func (s *shard) finished(ctx context.Context, key string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.w.cfg.callTimeout())

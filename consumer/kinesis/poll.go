@@ -45,6 +45,7 @@ type read struct {
 // pollReader reads one shard by GetRecords. It hides iterators, throttling and faults that pass.
 type pollReader struct {
 	w     *Worker
+	src   *source
 	shard string
 	log   zerolog.Logger
 
@@ -58,9 +59,9 @@ type pollReader struct {
 	waiting   backoff
 }
 
-func (w *Worker) newPollReader(l lease.Lease, from lease.Checkpoint, log zerolog.Logger) *pollReader {
+func (w *Worker) newPollReader(src *source, l lease.Lease, from lease.Checkpoint, log zerolog.Logger) *pollReader {
 	return &pollReader{
-		w: w, shard: l.Shard(), log: log, from: from, startedAt: l.StartedAt,
+		w: w, src: src, shard: l.Shard(), log: log, from: from, startedAt: l.StartedAt,
 		waiting: backoff{min: 250 * time.Millisecond, max: 5 * time.Second},
 	}
 }
@@ -121,11 +122,8 @@ func (r *pollReader) once(ctx context.Context) (read, error) {
 func (r *pollReader) getRecords(ctx context.Context) (*kinesis.GetRecordsOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	in := &kinesis.GetRecordsInput{ShardIterator: &r.iterator, Limit: aws.Int32(readLimit)}
-	if r.w.cfg.StreamARN != "" {
-		in.StreamARN = &r.w.cfg.StreamARN
-	}
-	return r.w.api.GetRecords(ctx, in)
+	in := &kinesis.GetRecordsInput{ShardIterator: &r.iterator, Limit: aws.Int32(readLimit), StreamARN: r.src.streamARN()}
+	return r.src.api.GetRecords(ctx, in)
 }
 
 // take makes a read of an answer and sets the pace of the next.
@@ -218,7 +216,7 @@ func isAggregated(data []byte) bool {
 func (r *pollReader) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	name, arn := r.w.cfg.streamRef()
+	name, arn := r.src.ref()
 	in := &kinesis.GetShardIteratorInput{StreamName: name, StreamARN: arn, ShardId: &r.shard}
 	switch {
 	case r.fetched != "":
@@ -237,11 +235,11 @@ func (r *pollReader) open(ctx context.Context) error {
 			}
 		}(time.Now())
 	case r.from.Sequence == lease.AtTimestamp:
-		in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, aws.Time(r.w.cfg.InitialTimestamp)
+		in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, r.src.initialTimestamp()
 	default:
 		in.ShardIteratorType = types.ShardIteratorTypeTrimHorizon
 	}
-	out, err := r.w.api.GetShardIterator(ctx, in)
+	out, err := r.src.api.GetShardIterator(ctx, in)
 	if err != nil {
 		if in.StartingSequenceNumber != nil && faultOf(err) == faultArgument {
 			return errors.Join(errTrimmed, err)
@@ -291,7 +289,7 @@ func (r *pollReader) fault(err error) (gone bool) {
 // confirmEnd decides what a null iterator without children means, which is not in itself the end of the shard: the list of shards
 // knows the children, or the shard is read on.
 func (r *pollReader) confirmEnd(ctx context.Context) (read, error) {
-	shards, err := r.w.listShards(ctx, nil)
+	shards, err := r.src.listShards(ctx, nil)
 	if err == nil {
 		if children := childrenOf(shards, r.shard); len(children) > 0 {
 			return read{end: true, children: children}, nil
@@ -316,7 +314,7 @@ func (r *pollReader) confirmEnd(ctx context.Context) (read, error) {
 // stream that can't be listed at all proves nothing.
 func (r *pollReader) confirmGone(ctx context.Context) (read, error) {
 	for range goneRounds {
-		shards, err := r.w.listShards(ctx, nil)
+		shards, err := r.src.listShards(ctx, nil)
 		if err != nil || listed(shards, r.shard) || len(shards) == 0 {
 			if ctx.Err() != nil {
 				return read{}, context.Cause(ctx)

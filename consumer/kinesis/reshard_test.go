@@ -244,7 +244,7 @@ func TestHoleIsFilled(t *testing.T) {
 		}
 		for _, i := range []int{0, 2} {
 			s := b.kinesis.shard(shardID(i))
-			l := newShardInfo(s.describe()).newLease(lease.TrimHorizon)
+			l := (&source{}).newLease(newShardInfo(s.describe()), lease.TrimHorizon)
 			if _, err := b.store.Create(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
@@ -294,7 +294,7 @@ func TestMergeWithAParentWithoutLease(t *testing.T) {
 		b.write(shardID(1), 5)
 		m := b.kinesis.merge(shardID(0), shardID(1))
 		b.write(m, 5)
-		l := newShardInfo(b.kinesis.shard(shardID(0)).describe()).newLease(lease.TrimHorizon)
+		l := (&source{}).newLease(newShardInfo(b.kinesis.shard(shardID(0)).describe()), lease.TrimHorizon)
 		if _, err := b.store.Create(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 // shard is the reading side of a held lease.
 type shard struct {
 	w   *Worker
+	src *source
 	h   *held
 	log zerolog.Logger
 	// handler is set once the sink was opened.
@@ -26,7 +27,7 @@ type shard struct {
 
 // runShard reads h's shard until its lease goes, one way or another, and leaves the row as it should be found.
 func (w *Worker) runShard(h *held) {
-	s := &shard{w: w, h: h, log: w.log.With().Str("shard", h.key).Logger(), from: h.current().Checkpoint}
+	s := &shard{w: w, src: h.src, h: h, log: w.log.With().Str("shard", h.key).Logger(), from: h.current().Checkpoint}
 	why := s.run()
 	s.finish(why)
 }
@@ -148,7 +149,7 @@ func (s *shard) deliver(work context.Context) error {
 		return &stream.PermanentError{Err: err}
 	}
 	s.h.setWindow(win)
-	r := s.w.newPollReader(s.h.current(), s.from, s.log)
+	r := s.w.newPollReader(s.src, s.h.current(), s.from, s.log)
 	for {
 		s.h.setState(StateReading)
 		rd, err := r.next(ctx)

@@ -88,7 +88,7 @@ func (s *shard) createChildren(ctx context.Context, children []shardInfo) error 
 		if err := s.awaitOtherParent(ctx, c); err != nil {
 			return err
 		}
-		if err := s.w.createLease(ctx, c.newLease(lease.TrimHorizon)); err != nil {
+		if err := s.w.createLease(ctx, s.src.newLease(c, lease.TrimHorizon)); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (s *shard) awaitOtherParent(ctx context.Context, child shardInfo) error {
 		if there, err = s.hasLease(ctx, child.id); err != nil || there {
 			return err
 		}
-		shards, err := s.w.listShards(ctx, nil)
+		shards, err := s.src.listShards(ctx, nil)
 		if err != nil {
 			return err
 		}
@@ -126,11 +126,11 @@ func (s *shard) awaitOtherParent(ctx context.Context, child shardInfo) error {
 		if err != nil {
 			return err
 		}
-		c := newCoverage(shards, listing.Leases)
+		c := newCoverage(shards, s.src.of(listing.Leases))
 		c.want(p)
 		for _, m := range c.of(shards) {
 			s.log.Error().Str("parent", p).Str("child", child.id).Str("missing", m.id).Msg("a parent of a merge was covered by no lease, it is read from the beginning")
-			if err := s.w.createLease(ctx, m.newLease(lease.TrimHorizon)); err != nil {
+			if err := s.w.createLease(ctx, s.src.newLease(m, lease.TrimHorizon)); err != nil {
 				return err
 			}
 			s.w.m.filled.Inc()
@@ -142,7 +142,7 @@ func (s *shard) awaitOtherParent(ctx context.Context, child shardInfo) error {
 }
 
 func (s *shard) hasLease(ctx context.Context, shardID string) (bool, error) {
-	_, err := s.w.store.Get(ctx, s.siblingKey(shardID))
+	_, err := s.w.store.Get(ctx, s.src.key(shardID))
 	if errors.Is(err, lease.ErrNotFound) {
 		return false, nil
 	}

@@ -26,27 +26,19 @@ type shardInfo struct {
 	open    bool
 }
 
-// streamRef names the stream in a request: by name or by ARN.
-func (c Config) streamRef() (name, arn *string) {
-	if c.StreamARN != "" {
-		return nil, aws.String(c.StreamARN)
-	}
-	return aws.String(c.StreamName), nil
-}
-
 // listShards returns the shards that filter selects, in order of their first sequence numbers; with a nil filter, all that the
 // stream keeps records of.
-func (w *Worker) listShards(ctx context.Context, filter *types.ShardFilter) ([]shardInfo, error) {
-	name, arn := w.cfg.streamRef()
+func (s *source) listShards(ctx context.Context, filter *types.ShardFilter) ([]shardInfo, error) {
+	name, arn := s.ref()
 	in := &kinesis.ListShardsInput{StreamName: name, StreamARN: arn, ShardFilter: filter}
 	var out []shardInfo
 	for {
-		page, err := w.listPage(ctx, in)
+		page, err := s.listPage(ctx, in)
 		if err != nil {
 			return nil, fmt.Errorf("list shards: %w", err)
 		}
-		for _, s := range page.Shards {
-			out = append(out, newShardInfo(s))
+		for _, sh := range page.Shards {
+			out = append(out, newShardInfo(sh))
 		}
 		if page.NextToken == nil {
 			break
@@ -57,10 +49,10 @@ func (w *Worker) listShards(ctx context.Context, filter *types.ShardFilter) ([]s
 	return out, nil
 }
 
-func (w *Worker) listPage(ctx context.Context, in *kinesis.ListShardsInput) (*kinesis.ListShardsOutput, error) {
+func (s *source) listPage(ctx context.Context, in *kinesis.ListShardsInput) (*kinesis.ListShardsOutput, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	return w.api.ListShards(ctx, in)
+	return s.api.ListShards(ctx, in)
 }
 
 func newShardInfo(s types.Shard) shardInfo {
@@ -86,15 +78,6 @@ func newChildInfo(c types.ChildShard) shardInfo {
 		i.hash = lease.HashRange{Start: aws.ToString(r.StartingHashKey), End: aws.ToString(r.EndingHashKey)}
 	}
 	return i
-}
-
-// newLease is the row that makes s be read from the sentinel at.
-func (s shardInfo) newLease(at string) lease.Lease {
-	l := lease.Lease{Key: s.id, Checkpoint: lease.Checkpoint{Sequence: at}, Parents: s.parents}
-	if s.hash.Start != "" && s.hash.End != "" {
-		l.HashRange = &s.hash
-	}
-	return l
 }
 
 // childrenOf returns the shards that came from parent.

@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"strings"
 	"time"
 )
 
@@ -51,7 +52,7 @@ func (w *Worker) Status() Status {
 	defer w.mu.Unlock()
 	s := Status{
 		Application:   w.cfg.Application,
-		Stream:        w.cfg.StreamName + w.cfg.StreamARN, // only one is set
+		Stream:        w.streamLabels(),
 		WorkerID:      w.id,
 		Draining:      w.draining != nil,
 		TableReadAt:   w.table.at,
@@ -79,6 +80,15 @@ func (w *Worker) Status() Status {
 		s.Shards = append(s.Shards, st)
 	}
 	return s
+}
+
+// streamLabels names all streams.
+func (w *Worker) streamLabels() string {
+	labels := make([]string, len(w.sources))
+	for i, s := range w.sources {
+		labels[i] = s.cfg.label()
+	}
+	return strings.Join(labels, ", ")
 }
 
 func (h *held) describe(st *ShardStatus) {

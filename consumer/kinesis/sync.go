@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"dredge/consumer/kinesis/lease"
@@ -22,93 +21,115 @@ var (
 	errTiling  = errors.New("the shards do not cover the hash key space exactly")
 )
 
-// syncer compares the stream's shards with the lease table. Every worker does: creation is conditional, so no leader is needed.
+// syncer compares a stream's shards with the lease table. Every worker does: creation is conditional, so no leader is needed.
 type syncer struct {
 	*Worker
+	src   *source
 	holes []string // uncovered at the last comparison
 	seen  int      // comparisons in a row with these holes
 }
 
 // syncLoop compares until ctx ends: at start, every sync interval, and sooner while something looks wrong.
 func (w *Worker) syncLoop(ctx context.Context) {
-	s := &syncer{Worker: w}
+	syncers := make([]*syncer, len(w.sources))
+	for i, src := range w.sources {
+		syncers[i] = &syncer{Worker: w, src: src}
+	}
 	failing := backoff{min: 500 * time.Millisecond, max: w.cfg.ShardSyncInterval}
 	for ctx.Err() == nil {
-		wait := jittered(w.cfg.ShardSyncInterval)
-		if err := s.round(ctx); err != nil && ctx.Err() == nil {
-			w.m.syncErrors.Inc()
-			w.log.Warn().Err(err).Msg("shards not compared with leases, trying again")
-			wait = failing.next()
-		} else {
-			failing.reset()
-			if len(s.holes) > 0 {
-				wait /= 6
+		wait, failed := jittered(w.cfg.ShardSyncInterval), false
+		uncovered := 0
+		for _, s := range syncers {
+			// One stream that can't be described keeps no other from being read.
+			if err := s.round(ctx); err != nil && ctx.Err() == nil {
+				failed = true
+				w.m.syncErrors.Inc()
+				w.log.Warn().Err(err).Str("stream", s.src.cfg.label()).Msg("shards not compared with leases, trying again")
 			}
+			uncovered += len(s.holes)
+		}
+		w.m.uncovered.Set(float64(uncovered))
+		switch {
+		case failed:
+			wait = failing.next()
+		case uncovered > 0:
+			wait /= 6
+			fallthrough
+		default:
+			failing.reset()
 		}
 		_ = sleep(ctx, wait) // the loop looks at ctx itself
 	}
 }
 
 func (s *syncer) round(ctx context.Context) error {
+	if !s.src.isKnown() {
+		if err := s.src.identify(ctx); err != nil {
+			return err
+		}
+		kick(s.takeSoon) // its leases can be told from others' now
+	}
 	listing, err := s.listLeases(ctx)
 	if err != nil {
 		return err
 	}
 	s.m.syncs.Inc()
-	if len(listing.Leases) == 0 {
+	leases := s.src.of(listing.Leases)
+	if len(leases) == 0 {
 		return s.fill(ctx)
 	}
-	shards, err := s.listShards(ctx, nil)
+	shards, err := s.src.listShards(ctx, nil)
 	if err != nil {
 		return err
 	}
-	missing, err := uncovered(shards, listing.Leases)
+	missing, err := uncovered(shards, leases)
 	if err != nil {
 		return err
 	}
 	if err := s.cover(ctx, missing); err != nil {
 		return err
 	}
-	if err := s.addHashRanges(ctx, shards, listing.Leases); err != nil {
+	if err := s.addHashRanges(ctx, shards, leases); err != nil {
 		return err
 	}
 	if s.cfg.CleanupCompleted {
-		return s.cleanUp(ctx, shards, listing.Leases)
+		return s.cleanUp(ctx, shards, leases)
 	}
 	return nil
 }
 
-// fill makes the first leases of an application, at its initial position.
+// fill makes the first leases of a stream, at its initial position.
 func (s *syncer) fill(ctx context.Context) error {
+	position := s.src.cfg.InitialPosition
 	filter := &types.ShardFilter{}
-	switch s.cfg.InitialPosition {
+	switch position {
 	case lease.Latest:
 		filter.Type = types.ShardFilterTypeAtLatest
 	case lease.AtTimestamp:
-		filter.Type, filter.Timestamp = types.ShardFilterTypeAtTimestamp, aws.Time(s.cfg.InitialTimestamp)
+		filter.Type, filter.Timestamp = types.ShardFilterTypeAtTimestamp, s.src.initialTimestamp()
 	default:
 		filter.Type = types.ShardFilterTypeAtTrimHorizon
 	}
 	// Taken before the list, so that with LATEST nothing falls between the two.
 	now := time.Now()
-	shards, err := s.listShards(ctx, filter)
+	shards, err := s.src.listShards(ctx, filter)
 	if err != nil {
 		return err
 	}
-	shards = initial(shards, s.cfg.InitialPosition)
+	shards = initial(shards, position)
 	if !tiles(shards) {
-		return fmt.Errorf("first fill of the lease table: %d shards at %s: %w", len(shards), s.cfg.InitialPosition, errTiling)
+		return fmt.Errorf("first fill of the lease table: %d shards at %s: %w", len(shards), position, errTiling)
 	}
 	for _, sh := range shards {
-		l := sh.newLease(s.cfg.InitialPosition)
-		if s.cfg.InitialPosition == lease.Latest {
+		l := s.src.newLease(sh, position)
+		if position == lease.Latest {
 			l.StartedAt = now
 		}
 		if err := s.createLease(ctx, l); err != nil {
 			return err
 		}
 	}
-	s.log.Info().Int("shards", len(shards)).Str("at", s.cfg.InitialPosition).Msg("lease table filled")
+	s.log.Info().Str("stream", s.src.cfg.label()).Int("shards", len(shards)).Str("at", position).Msg("lease table filled")
 	kick(s.takeSoon)
 	return nil
 }
@@ -148,13 +169,12 @@ func (s *syncer) cover(ctx context.Context, missing []shardInfo) error {
 		s.holes, s.seen = ids, 0
 	}
 	s.seen++
-	s.m.uncovered.Set(float64(len(missing)))
 	if len(missing) == 0 || s.seen < holeRounds {
 		return nil
 	}
 	for _, m := range missing { // in order of age, so that what a crash leaves undone is found again
 		s.log.Error().Str("shard", m.id).Msg("shard was covered by no lease, it is read from its beginning")
-		if err := s.createLease(ctx, m.newLease(lease.TrimHorizon)); err != nil {
+		if err := s.createLease(ctx, s.src.newLease(m, lease.TrimHorizon)); err != nil {
 			return err
 		}
 		s.m.filled.Inc()

@@ -57,7 +57,7 @@ func TestUncovered(t *testing.T) {
 		for id := range strings.FieldsSeq(leased) {
 			id, ended := strings.CutSuffix(id, "!")
 			i := slices.IndexFunc(shards, func(s shardInfo) bool { return s.id == id })
-			l := shards[i].newLease(lease.TrimHorizon)
+			l := (&source{}).newLease(shards[i], lease.TrimHorizon)
 			if ended {
 				l.Checkpoint.Sequence = lease.ShardEnd
 			}

@@ -251,7 +251,10 @@ func (t *taker) round(ctx context.Context) error {
 	}
 	t.forgetDead(listing.Leases, start)
 
-	open := slices.DeleteFunc(slices.Clone(listing.Leases), func(l lease.Lease) bool { return l.Checkpoint.IsShardEnd() })
+	// Leases of other streams are others' to read.
+	open := slices.DeleteFunc(slices.Clone(listing.Leases), func(l lease.Lease) bool {
+		return l.Checkpoint.IsShardEnd() || t.sourceOf(l) == nil
+	})
 	p := balance{
 		me:       t.id,
 		leases:   open,

@@ -1,0 +1,98 @@
+package kinesis
+
+import (
+	"fmt"
+	"time"
+
+	"dredge/consumer/kinesis/lease"
+)
+
+// StreamConfig is one of several streams of an application.
+type StreamConfig struct {
+	// StreamName is the name of the Kinesis stream; leave it empty when stream_arn is given.
+	StreamName string `yaml:"stream_name"`
+	// StreamARN is the ARN of the Kinesis stream, needed to read a stream of another account; leave it empty when stream_name is given.
+	StreamARN string `yaml:"stream_arn"`
+	// RoleARN is the IAM role to assume for reading this stream; empty means the process's own credentials.
+	RoleARN string `yaml:"role_arn"`
+	// InitialPosition is where to start while the stream has no leases: TRIM_HORIZON, LATEST or AT_TIMESTAMP; empty means the application's.
+	InitialPosition string `yaml:"initial_position"`
+	// InitialTimestamp is the start for AT_TIMESTAMP, in RFC 3339; every worker of the application must be given the same.
+	InitialTimestamp time.Time `yaml:"initial_timestamp"`
+}
+
+// label names the stream for people.
+func (s StreamConfig) label() string {
+	if s.StreamARN != "" {
+		return s.StreamARN
+	}
+	return s.StreamName
+}
+
+// streams returns all streams with their settings filled in.
+func (c Config) streams() []StreamConfig {
+	if len(c.Streams) == 0 {
+		return []StreamConfig{{
+			StreamName: c.StreamName, StreamARN: c.StreamARN, RoleARN: c.RoleARN, InitialPosition: c.InitialPosition, InitialTimestamp: c.InitialTimestamp,
+		}}
+	}
+	out := make([]StreamConfig, len(c.Streams))
+	for i, s := range c.Streams {
+		if s.InitialPosition == "" {
+			s.InitialPosition, s.InitialTimestamp = c.InitialPosition, c.InitialTimestamp
+		}
+		out[i] = s
+	}
+	return out
+}
+
+func (c Config) validateStreams() []error {
+	if len(c.Streams) == 0 {
+		return validateStream("", c.StreamName, c.StreamARN)
+	}
+	var errs []error
+	for _, one := range []struct{ key, value string }{{"stream_name", c.StreamName}, {"stream_arn", c.StreamARN}, {"role_arn", c.RoleARN}} {
+		if one.value != "" {
+			errs = append(errs, fmt.Errorf("%s: %q is given beside streams; write it into the list, or leave streams out", one.key, one.value))
+		}
+	}
+	seen := map[string]int{}
+	for i, s := range c.Streams {
+		at := fmt.Sprintf("streams[%d].", i)
+		errs = append(errs, validateStream(at, s.StreamName, s.StreamARN)...)
+		if s.InitialPosition != "" || !s.InitialTimestamp.IsZero() {
+			errs = append(errs, validatePosition(at, s.InitialPosition, s.InitialTimestamp)...)
+		}
+		if first, ok := seen[s.label()]; ok && s.label() != "" {
+			errs = append(errs, fmt.Errorf("streams[%d]: %q stands at streams[%d] already; write each stream once", i, s.label(), first))
+		}
+		seen[s.label()] = i
+	}
+	return errs
+}
+
+func validateStream(at, name, streamARN string) []error {
+	switch {
+	case name == "" && streamARN == "":
+		return []error{fmt.Errorf(`%sstream_name: "" is empty; write the stream's name, or its ARN as stream_arn`, at)}
+	case name != "" && streamARN != "":
+		return []error{fmt.Errorf("%sstream_arn: %q is given beside stream_name %q; write only one of them", at, streamARN, name)}
+	}
+	return nil
+}
+
+func validatePosition(at, position string, timestamp time.Time) []error {
+	switch position {
+	case lease.TrimHorizon, lease.Latest:
+		if !timestamp.IsZero() {
+			return []error{fmt.Errorf("%sinitial_timestamp: %s has no meaning with initial_position %s; write AT_TIMESTAMP, or leave it out", at, timestamp.Format(time.RFC3339), position)}
+		}
+	case lease.AtTimestamp:
+		if timestamp.IsZero() {
+			return []error{fmt.Errorf("%sinitial_timestamp: is missing; AT_TIMESTAMP needs a time like 2026-01-31T00:00:00Z", at)}
+		}
+	default:
+		return []error{fmt.Errorf("%sinitial_position: %q is unknown; write TRIM_HORIZON, LATEST or AT_TIMESTAMP", at, position)}
+	}
+	return nil
+}
