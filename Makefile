@@ -3,6 +3,8 @@ SHELL := /bin/bash
 GO    ?= go
 LINT  := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 
+STACK := kafka druid dynamodb-local kinesis-mock
+
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,10 +39,19 @@ integration: ## against real servers and a real browser (test/integration, quick
 interop: ## Amazon's Java KCL against our AWS fake (needs a JDK and Maven)
 	@test/interop/run.sh
 
+stack-up: ## real Kafka, Druid, DynamoDB Local and kinesis-mock on loopback, for trying things by hand
+	@for s in $(STACK); do echo "$$s"; test/stack/$$s.sh start | sed 's/^/  /'; done
+
+stack-down: ## end what stack-up started
+	@for s in $(STACK); do test/stack/$$s.sh stop; done
+
+stack-status: ## what of the stack runs, with pids and logs
+	@for s in $(STACK); do test/stack/$$s.sh status || true; done
+
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop generate build
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status generate build

@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Apache Druid 33.0.0 with its ZooKeeper, from Maven artifacts; data are thrown away at every start. `start` prints one line per role
+# that clients talk to: the overlord's address, then the broker's.
+#
+#   DREDGE_DRUID_LAYOUT=one   (default) ZooKeeper and all roles in one JVM, a class loader each: 1.0 GB
+#   DREDGE_DRUID_LAYOUT=many  a JVM per role, as users run it: 1.5 GB; a single role can be killed
+name=druid
+. "$(dirname "$0")/lib.sh"
+lock=$here/druid.sha256
+home=$cache/druid-$(sha256sum "$lock" | cut -c1-12)
+data=$state/druid-data
+layout=${DREDGE_DRUID_LAYOUT:-one}
+roles=(zookeeper coordinator historical indexer broker)
+jvm=(-server -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC -Dfile.encoding=UTF-8
+  -Djava.io.tmpdir="$data/tmp" -Dlog4j.configurationFile="$here/log4j2.xml" -Dlog4j2.configurationFile="$here/log4j2.xml"
+  # Druid on Java 17 does not start without these.
+  --add-exports=java.base/jdk.internal.misc=ALL-UNNAMED --add-exports=java.base/jdk.internal.ref=ALL-UNNAMED
+  --add-opens=java.base/java.nio=ALL-UNNAMED --add-opens=java.base/sun.nio.ch=ALL-UNNAMED
+  --add-opens=java.base/jdk.internal.ref=ALL-UNNAMED --add-opens=java.base/java.io=ALL-UNNAMED
+  --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=jdk.management/com.sun.management.internal=ALL-UNNAMED)
+
+install() {
+  need javac default-jdk-headless
+  [ -f "$home/verified" ] && return
+  need mvn maven
+  echo "$name: fetching with Maven into $home (200 MB)"
+  rm -rf "$home" && mkdir -p "$home"
+  cp -r "$here/druid" "$home/maven"
+  (cd "$home/maven" && mvn -q -B -Dstyle.color=never -s settings.xml generate-resources >mvn.log 2>&1) || {
+    cat "$home/maven/mvn.log" >&2
+    die "Maven could not fetch it"
+  }
+  mv "$home/maven/jars/lib" "$home/maven/jars/extensions" "$home/"
+  (cd "$home" && sha256sum --quiet -c "$lock") || die "a file in $home is not the one that $lock names"
+  javac -nowarn -d "$home/one" "$here/druid/StackInOne.java"
+  javac -nowarn -d "$home/role" -cp "$home/lib/*" "$here/druid/DruidRole.java"
+  touch "$home/verified"
+}
+
+port_of() { cat "$state/druid.$1.port"; }
+
+# spawn ROLE COMMAND...: in the background, with log and pid by name.
+spawn() {
+  local role=$1
+  shift
+  (cd "$data" && exec "$@") >"$state/druid.$role.log" 2>&1 </dev/null &
+  echo $! >"$state/druid.$role.pid"
+}
+
+# alive ROLE: a pid that now belongs to another program does not count.
+alive() {
+  local pid
+  pid=$(cat "$state/druid.$1.pid" 2>/dev/null) || return 1
+  [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$home"
+}
+
+# await ROLE SECONDS COMMAND...: until COMMAND succeeds; fails at once if the role's process has ended.
+await() {
+  local role=$1 deadline=$((SECONDS + $2))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    if ! alive "$role" || [ "$SECONDS" -ge "$deadline" ]; then
+      tail -n 20 "$state/druid.$role.log" >&2
+      stop
+      die "$role is not ready ($*)"
+    fi
+    sleep 0.2
+  done
+}
+
+get() { curl -sf -m 5 "http://127.0.0.1:$(port_of "$1")$2"; }
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$(port_of "$1")"); }
+workers() { get coordinator /druid/indexer/v1/workers | grep -q '"capacity"'; }
+servers() {
+  local s
+  s=$(curl -sf -m 5 -H 'Content-Type: application/json' -d '{"query":"SELECT server_type FROM sys.servers"}' \
+    "http://127.0.0.1:$(port_of broker)/druid/v2/sql")
+  [[ $s == *historical* && $s == *indexer* ]]
+}
+
+render() {
+  rm -rf "$data" && mkdir -p "$data"/{tmp,zk}
+  cp -r "$here/druid/conf" "$data/conf"
+  local role edits="s#@HOME@#$home#g; s#@DATA@#$data#g"
+  for role in zookeeper derby coordinator broker historical indexer; do
+    free_port >"$state/druid.$role.port"
+    local key=${role^^}
+    [ "$role" = zookeeper ] && key=ZK
+    edits+="; s#@$key@#$(port_of "$role")#g"
+  done
+  find "$data/conf" -type f -exec sed -i "$edits" {} +
+}
+
+role() { # NAME HEAP DIRECT
+  spawn "$1" java "${jvm[@]}" -Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager -Xms"$2" -Xmx"$2" \
+    -XX:MaxDirectMemorySize="$3" -cp "$data/conf/_common:$data/conf/$1:$home/lib/*" org.apache.druid.cli.Main server "$1"
+}
+
+in_one() { # the argument of StackInOne for a role
+  echo "$1|-|DruidRole|$home/role/,$home/lib/*|Cli${1^},$data/conf/_common/common.runtime.properties,$data/conf/$1/runtime.properties"
+}
+
+start() {
+  if running; then
+    url
+    return
+  fi
+  mkdir -p "$cache" "$state"
+  install >&2
+  render
+  if [ "$layout" = one ]; then
+    spawn one java "${jvm[@]}" -Xms1g -Xmx1g -XX:MaxDirectMemorySize=600m -cp "$home/one" StackInOne \
+      "zookeeper|-|org.apache.zookeeper.server.quorum.QuorumPeerMain|$home/lib/*|$data/conf/zoo.cfg" \
+      "$(in_one coordinator)" "$(in_one historical)" "$(in_one indexer)" "$(in_one broker)"
+    c=one h=one i=one b=one
+  else
+    spawn zookeeper java -Xms64m -Xmx64m -cp "$home/lib/*" org.apache.zookeeper.server.quorum.QuorumPeerMain "$data/conf/zoo.cfg"
+    await zookeeper 30 listens zookeeper
+    role coordinator 512m 64m
+    role broker 384m 200m
+    role historical 320m 200m
+    role indexer 768m 300m
+    c=coordinator h=historical i=indexer b=broker
+  fi
+  await $c 240 get coordinator /druid/indexer/v1/isLeader
+  await $h 240 get historical /druid/historical/v1/readiness
+  await $i 240 get indexer /status/health
+  await $b 240 get broker /druid/broker/v1/readiness
+  await $c 60 workers
+  await $b 60 servers
+  url
+}
+
+url() {
+  echo "http://127.0.0.1:$(port_of coordinator)"
+  echo "http://127.0.0.1:$(port_of broker)"
+}
+
+running() { alive one || alive coordinator; }
+
+# stop ends Druid before ZooKeeper, without which it does not end. The one-JVM layout never ends on TERM for that reason.
+stop() {
+  local role pid deadline
+  for role in one broker historical coordinator indexer zookeeper; do
+    if alive "$role"; then
+      pid=$(cat "$state/druid.$role.pid")
+      if [ "$role" = one ]; then kill -9 "$pid"; else kill "$pid"; fi
+      deadline=$((SECONDS + 5))
+      while kill -0 "$pid" 2>/dev/null; do
+        [ "$SECONDS" -lt "$deadline" ] || kill -9 "$pid" 2>/dev/null || true
+        sleep 0.1
+      done
+    fi
+    rm -f "$state/druid.$role.pid"
+  done
+  rm -f "$state"/druid.*.port
+}
+
+status() {
+  local role some=1
+  for role in one "${roles[@]}"; do
+    if alive "$role"; then
+      some=0
+      echo "$name: $role, pid $(cat "$state/druid.$role.pid"), log $state/druid.$role.log"
+    fi
+  done
+  if [ "$some" = 0 ]; then
+    echo "$name: overlord and broker at $(url | tr '\n' ' ')"
+  else
+    echo "$name does not run"
+  fi
+  return $some
+}
+
+serve "$@"
