@@ -138,6 +138,7 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		"github.com/aws/":            {"consumer", "cmd", "metadata/ec2", "metadata/ecs", "internal/blob", "internal/awsfake", "test"},
 		"github.com/twmb/franz-go":   {"sink/kafka", "cmd", "test"},
 		"github.com/spf13/cobra":     {"cmd"},
+		"gocloud.dev":                {"internal/blob"},
 		"github.com/chromedp":        {"test"},
 		"github.com/compose-spec":    {"deploy", "test", "internal/house"},
 		"pgregory.net/rapid":         nil,               // tests only
