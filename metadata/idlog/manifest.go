@@ -168,7 +168,9 @@ const (
 )
 
 // streamName is what a stream may be called: it becomes a part of keys.
-func validStream(name string) bool { return streamPattern.MatchString(name) && !strings.Contains(name, "..") }
+func validStream(name string) bool {
+	return streamPattern.MatchString(name) && !strings.Contains(name, "..")
+}
 
 //nolint:gochecknoglobals // read-only
 var streamPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
