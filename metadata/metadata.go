@@ -108,5 +108,30 @@ type PrefixInfo struct {
 	Name, Site, Scope string
 }
 
+// PlaceID is the handle of what many endpoints have in common: their Kind, Subnet and AZ. It says nothing of who they are.
+type PlaceID uint32
+
+// Placer is a View that knows which endpoints share a place, so that what is made from it need not be made, or be found again,
+// for each endpoint. The place of an endpoint changes when more is told of it; that of a PlaceID never does.
+type Placer interface {
+	Place(id EndpointID) PlaceID
+}
+
+// Ask is what one record is going to ask of a View: its interface, and both its addresses.
+type Ask struct {
+	// ENI is the bare interface id, "" when there is none.
+	ENI string
+	// Scope is where the addresses will be looked for; NoScope means where ENI is.
+	Scope    Scope
+	Src, Dst netip.Addr
+}
+
+// Warmer is a View whose tables are larger than the processor's caches. Warm reads what the look-ups of several dozen records
+// will need, step by step for all of them, so that the waits for memory overlap; the look-ups themselves then find it at hand. It
+// answers nothing and changes nothing: leaving it out costs time only. asks is borrowed until it returns.
+type Warmer interface {
+	Warm(asks []Ask)
+}
+
 // Resolver hands out views.
 type Resolver interface{ View() View }

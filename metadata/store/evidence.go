@@ -28,7 +28,7 @@ type evidence struct {
 	flags    uint8
 }
 
-// keyState is what the writer keeps for one address.
+// keyState is what was told of one address, unpacked for the writer.
 type keyState struct {
 	// ev is sorted by compareEvidence and holds nothing twice.
 	ev []evidence
@@ -36,6 +36,14 @@ type keyState struct {
 	since int64
 	// ports: single ports of the address are claimed.
 	ports bool
+}
+
+// size is how many pieces st is kept in: the evidence and the mark of forgotten times.
+func (st *keyState) size() int {
+	if st.since != 0 {
+		return len(st.ev) + 1
+	}
+	return len(st.ev)
 }
 
 const (
@@ -118,11 +126,6 @@ func (st *keyState) forget() int {
 		st.ev = slices.Delete(st.ev, 0, cut)
 	}
 	return before - len(st.ev)
-}
-
-// forgettable says whether trim may find something to do.
-func (st *keyState) forgettable(horizon int64) bool {
-	return len(st.ev) > 0 && st.ev[0].from <= horizon
 }
 
 // trim drops what only tells of times up to horizon, given the tenures that are derived from it, and says whether it did. Of

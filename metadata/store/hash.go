@@ -79,11 +79,11 @@ func (s *Store) dumpAddress(add func(string, ...any), sc metadata.Scope, ip neti
 
 func dumpTable[K comparable](a *addresses[K], each func(k K, list []interval, st keyState)) {
 	for i := range a.shards {
-		t := a.shards[i].tab.Load()
+		sh := &a.shards[i]
+		t := sh.tab.Load()
 		for j := range t.slots {
-			if ref := t.slots[j].ref.Load(); ref != 0 {
-				first, n := ref&(1<<refBits-1), ref>>refBits&0xffff
-				each(t.slots[j].key, t.arena[first:first+n], t.state[j])
+			if t.slots[j].ref.Load() != 0 {
+				each(t.slots[j].key, t.tenures(j).appendTo(nil), *sh.load(t, j))
 			}
 		}
 	}

@@ -107,11 +107,11 @@ func (s *Store) unowned(rec *scope, sc metadata.Scope, ip netip.Addr, w span, po
 }
 
 // answer judges the tenures of one address.
-func (s *Store) answer(list []interval, ports bool, w span, watermark int64) metadata.Answer {
-	var only, past *interval
+func (s *Store) answer(list tenures, ports bool, w span, watermark int64) metadata.Answer {
+	var only, past interval
 	n, above, claims := 0, false, false
 	for i := range list {
-		v := &list[i]
+		v := list.at(i)
 		if v.owner == 0 { // the time before which this address has forgotten
 			if w.lo < v.to {
 				return metadata.Answer{Reason: metadata.BeforeRetention}
@@ -124,12 +124,12 @@ func (s *Store) answer(list []interval, ports bool, w span, watermark int64) met
 		case v.widened(w.lo, w.hi):
 			only, above = v, above || isClaim
 			n++
-		case v.from < w.start && (past == nil || v.to >= past.to):
+		case v.from < w.start && (past.owner == 0 || v.to >= past.to):
 			past = v
 		}
 	}
 	if n == 0 {
-		if past == nil {
+		if past.owner == 0 {
 			return metadata.Answer{Reason: metadata.BeforeFirstOwner}
 		}
 		return s.stale(past.owner, past.to-1)
@@ -148,8 +148,8 @@ func (s *Store) answer(list []interval, ports bool, w span, watermark int64) met
 func (j *judge) all() metadata.Answer {
 	var m meeting
 	for i := range j.list {
-		if v := &j.list[i]; v.owner != 0 && v.flags&claim == j.layer && v.widened(j.w.lo, j.w.hi) {
-			m.add(v, j.w)
+		if v := j.list.at(i); v.owner != 0 && v.flags&claim == j.layer && v.widened(j.w.lo, j.w.hi) {
+			m.add(&v, j.w)
 		}
 	}
 	if m.n == 1 {
@@ -169,7 +169,7 @@ func (s *Store) stale(owner uint32, last int64) metadata.Answer {
 // judge holds what one answer is made from.
 type judge struct {
 	store     *Store
-	list      []interval
+	list      tenures
 	layer     uint32
 	w         span
 	watermark int64
@@ -266,7 +266,7 @@ func (j *judge) several(m *meeting) metadata.Answer {
 func (j *judge) holds(owner, flag uint32) bool {
 	at := j.w.start
 	for i := range j.list { // sorted by from
-		v := &j.list[i]
+		v := j.list.at(i)
 		if v.owner != 0 && v.flags&claim == j.layer && (owner == 0 || v.owner == owner) && v.flags&flag == flag && v.from <= at && v.to > at {
 			if at = v.to; at >= j.w.end {
 				return true
@@ -282,7 +282,7 @@ func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
 	before, after, first, last := false, false, false, false
 	inside := false // may hold a part of the flow
 	for i := range j.list {
-		v := &j.list[i]
+		v := j.list.at(i)
 		if v.owner != owner || v.flags&claim != j.layer || !v.widened(w.lo, w.hi) {
 			continue
 		}
@@ -330,7 +330,7 @@ func (j *judge) contradiction(p party) metadata.Reason {
 	node := j.store.owners.facts(p.owner).node
 	before := uint32(0)
 	for i := range j.list {
-		v := &j.list[i]
+		v := j.list.at(i)
 		if v.flags&claim != 0 || v.owner == 0 || v.to != forever && v.to+int64(v.accTo) <= p.from {
 			continue
 		}

@@ -75,7 +75,7 @@ func newCollector(s *Store) *collector {
 		store:     s,
 		keys:      desc("addresses", "Addresses, and claimed ports of addresses, of which something is known."),
 		tenures:   desc("tenures", "Tenures of owners over addresses, past ones included."),
-		bytes:     desc("table_bytes", "Memory of the address tables in bytes, without evidence and owners."),
+		bytes:     desc("table_bytes", "Memory of the address tables in bytes: slots, tenures and evidence, without owners."),
 		owners:    desc("endpoints", "Interfaces, pods and tasks that were ever told."),
 		workloads: desc("workloads", "Distinct workloads that were ever told."),
 		lag:       desc("watermark_lag_seconds", "How far behind the clock a source has told everything; sources that never say are absent.", "source"),
@@ -135,8 +135,8 @@ func (s *Store) Size() Size {
 	s.owners.workloadMu.Lock()
 	out.Workloads = len(s.owners.workloadID)
 	s.owners.workloadMu.Unlock()
-	measure(&s.v4, 16, &out)
-	measure(&s.wide, 32, &out)
+	measure(&s.v4, 24, &out)
+	measure(&s.wide, 40, &out)
 	return out
 }
 
@@ -147,7 +147,7 @@ func measure[K comparable](a *addresses[K], slotBytes int, out *Size) {
 		t := sh.tab.Load()
 		out.Addresses += t.used
 		out.Tenures += t.live
-		out.TableBytes += len(t.slots)*slotBytes + len(t.arena)*32
+		out.TableBytes += len(t.slots)*slotBytes + (len(t.arena)+len(t.told))*16
 		sh.mu.Unlock()
 	}
 }

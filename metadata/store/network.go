@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -19,6 +20,8 @@ type scope struct {
 	// nets and coverage are replaced as a whole on every change.
 	nets     atomic.Pointer[prefixes[[]*network]]
 	coverage atomic.Pointer[prefixes[[]version[logged]]]
+	// delegates says that an interface was ever told to have a prefix of its own.
+	delegates atomic.Bool
 	// watermark is the time up to which every source of the scope has told everything, 0 when none ever said.
 	watermark atomic.Int64
 }
@@ -27,24 +30,40 @@ type scope struct {
 type prefixes[V any] struct {
 	lens4, lens6 []int
 	byPrefix     map[netip.Prefix]V
+	// by4 has the IPv4 ones again, by length: a number is found several times faster than a netip.Prefix.
+	by4 [33]map[uint32]V
 }
 
 // with returns a copy in which p has the value v.
 func (t *prefixes[V]) with(p netip.Prefix, v V) *prefixes[V] {
 	out := &prefixes[V]{byPrefix: map[netip.Prefix]V{}}
 	if t != nil {
-		*out = prefixes[V]{lens4: t.lens4, lens6: t.lens6, byPrefix: maps.Clone(t.byPrefix)}
+		*out = *t
+		out.byPrefix = maps.Clone(t.byPrefix)
 	}
 	out.byPrefix[p] = v
 	lens := &out.lens4
 	if p.Addr().Is6() {
 		lens = &out.lens6
+	} else {
+		level := maps.Clone(out.by4[p.Bits()])
+		if level == nil {
+			level = map[uint32]V{}
+		}
+		level[number4(p.Addr(), p.Bits())] = v
+		out.by4[p.Bits()] = level
 	}
 	if !slices.Contains(*lens, p.Bits()) {
 		*lens = append(slices.Clone(*lens), p.Bits())
 		slices.SortFunc(*lens, func(a, b int) int { return cmp.Compare(b, a) })
 	}
 	return out
+}
+
+// number4 is the first bits of an IPv4 address as a number.
+func number4(ip netip.Addr, bits int) uint32 {
+	b := ip.As4()
+	return uint32(uint64(binary.BigEndian.Uint32(b[:])) >> (32 - bits) << (32 - bits))
 }
 
 func (t *prefixes[V]) lens(ip netip.Addr) []int {
@@ -59,6 +78,9 @@ func (t *prefixes[V]) lens(ip netip.Addr) []int {
 }
 
 func (t *prefixes[V]) get(ip netip.Addr, bits int) V {
+	if ip.Is4() {
+		return t.by4[bits][number4(ip, bits)]
+	}
 	p, _ := ip.Prefix(bits)
 	return t.byPrefix[p]
 }
@@ -157,6 +179,9 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 		claims[i] = n
 	} else {
 		claims = slices.Insert(claims, i, n)
+	}
+	if n.delegated() {
+		sc.delegates.Store(true)
 	}
 	sc.nets.Store(t.with(p, claims))
 }

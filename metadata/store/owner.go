@@ -11,15 +11,24 @@ import (
 	"dredge/metadata/event"
 )
 
-// owner is one endpoint: an interface, pod or task.
+// owner is one endpoint: an interface, pod or task. It holds what nearly all look-ups need in half a cache line, so that they
+// need not follow facts.
 type owner struct {
 	// facts is replaced as a whole whenever something is told of the owner.
 	facts atomic.Pointer[facts]
-	// onlyWorkload is the one workload that was ever told of an owner that is not shared, onlyFrom since when: what nearly all
-	// look-ups need, without following facts. onlyFrom is written before onlyWorkload becomes non-zero and stays as long as it is.
+	// onlyWorkload is the one workload that was ever told of an owner that is not shared, onlyFrom since when. onlyFrom is
+	// written before onlyWorkload becomes non-zero and stays as long as it is.
 	onlyFrom     atomic.Int64
 	onlyWorkload atomic.Uint32
+	// scope and place are those of facts; has says which details there are.
+	scope, place, has atomic.Uint32
 }
+
+// The bits of owner.has.
+const (
+	hasTraits = 1 << iota
+	hasListen
+)
 
 // set publishes f.
 func (ow *owner) set(f *facts) {
@@ -28,10 +37,27 @@ func (ow *owner) set(f *facts) {
 		ow.onlyWorkload.Store(0)
 	}
 	ow.facts.Store(f)
+	has := uint32(0)
+	if f.more != nil && len(f.more.traits) > 0 {
+		has |= hasTraits
+	}
+	if f.more != nil && len(f.more.listen) > 0 {
+		has |= hasListen
+	}
+	ow.has.Store(has)
+	ow.place.Store(f.place)
+	ow.scope.Store(uint32(f.scope))
 	if simple {
 		ow.onlyFrom.Store(f.wl[0].from)
 		ow.onlyWorkload.Store(uint32(f.wl[0].val))
 	}
+}
+
+// place is what endpoints have in common with many others: what they are and where. An estate has few.
+type place struct {
+	kind, subnet, az string
+	// forwarder and shared follow from the kind.
+	forwarder, shared bool
 }
 
 // facts is what is known of an owner apart from its addresses. Immutable.
@@ -40,6 +66,8 @@ type facts struct {
 	wl []version[metadata.WorkloadID]
 	// scope is the routing domain of an interface.
 	scope metadata.Scope
+	// place is the handle of ep's kind, subnet and zone.
+	place uint32
 	// node is the interface that ep.ENI names, for an owner that is none.
 	node uint32
 	more *details
@@ -81,16 +109,21 @@ type owners struct {
 	list  paged[owner]
 	locks [64]sync.Mutex // by handle, for writers
 
+	placeMu sync.Mutex
+	placeID map[place]uint32
+	places  paged[place]
+
 	workloadMu sync.Mutex
 	workloadID map[metadata.Workload]uint32
 	workloads  paged[metadata.Workload]
 }
 
 func newOwners() *owners {
-	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}}
+	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[place]uint32{{}: 0}}
 	_, none := o.list.add()
 	none.set(&facts{})
 	o.workloads.add()
+	o.places.add()
 	return o
 }
 
@@ -107,6 +140,22 @@ func (o *owners) intern(name string) uint32 {
 }
 
 func (o *owners) facts(h uint32) *facts { return o.list.at(h).facts.Load() }
+
+// placeOf returns the handle of an endpoint's place; equal ones share it.
+func (o *owners) placeOf(ep *metadata.Endpoint) uint32 {
+	o.placeMu.Lock()
+	defer o.placeMu.Unlock()
+	p := place{kind: ep.Kind, subnet: ep.Subnet, az: ep.AZ}
+	p.forwarder, p.shared = isForwarder(p.kind), isShared(p.kind)
+	h, ok := o.placeID[p]
+	if !ok {
+		var made *place
+		h, made = o.places.add()
+		*made = p
+		o.placeID[p] = h
+	}
+	return h
+}
 
 // workload returns the handle of a workload; equal ones share it.
 func (o *owners) workload(w metadata.Workload) metadata.WorkloadID {
@@ -181,6 +230,7 @@ func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
 	}}) {
 		changed = true
 		f.ep = m.endpoint(f.ep.Owner)
+		f.place = o.placeOf(&f.ep)
 		f.node = 0
 		if !strings.HasPrefix(f.ep.Owner, eniPrefix) && f.ep.ENI != "" {
 			f.node = o.intern(eniPrefix + f.ep.ENI)

@@ -69,7 +69,8 @@ func TestS1(t *testing.T) {
 		{"10.0.0.4", "eni:eni-4", "vpc_endpoint", "aws-s3"},
 	} {
 		ip := netip.MustParseAddr(c.ip)
-		list, _ := s.intervals(s.Scope("vpc-1"), ip, 0)
+		found, _ := s.intervals(s.Scope("vpc-1"), ip, 0)
+		list := found.appendTo(nil)
 		if len(list) != 1 || list[0].from != 1_000_000 || list[0].to != 5_000_000 {
 			t.Errorf("%s: tenures %+v, want one from 1000 s to 5000 s", c.ip, list)
 		}

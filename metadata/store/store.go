@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -45,6 +44,8 @@ type Store struct {
 
 	// guard is how far before a flow an owner must be unique, skew what is added on both sides, in milliseconds.
 	guard, skew int64
+	// listening says that somebody was ever told to listen on a port, or claimed one.
+	listening atomic.Bool
 	// floor is the time before which history is forgotten.
 	floor atomic.Int64
 }
@@ -158,6 +159,9 @@ func (s *Store) Apply(e *event.Event) error {
 	told := *e
 	scope := s.InternScope(e.Scope)
 	now := s.now()
+	if (e.Listen != nil || e.Port != 0) && !s.listening.Load() {
+		s.listening.Store(true)
+	}
 	if e.Op == event.Progress {
 		s.watermarks.tell(e.Src, scope, e.To, now)
 		return nil
@@ -206,7 +210,7 @@ func (s *Store) tellAddress(e *event.Event, sc metadata.Scope) {
 	ip, _ := netip.ParseAddr(e.IP)
 	ip = ip.Unmap()
 	owner := s.owners.intern(e.Owner)
-	base := evidence{owner: owner, acc: uint32(e.Acc)}
+	base := evidence{owner: owner, acc: roundAcc(e.Acc)}
 	if len(e.Owner) < len(eniPrefix) || e.Owner[:len(eniPrefix)] != eniPrefix {
 		base.flags |= claim
 	}
@@ -263,7 +267,10 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t, i := sh.slot(k, hash, rehash)
-	st := &t.state[i]
+	if len(ev) == 1 && t.known(i, &ev[0]) {
+		return
+	}
+	st := sh.load(t, i)
 	changed := len(ev) == 0 && !st.ports
 	st.ports = st.ports || len(ev) == 0
 	for _, e := range ev {
@@ -275,7 +282,7 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	if len(st.ev) > maxEvidence {
 		s.metrics.forgotten.Add(float64(st.forget()))
 	}
-	sh.publish(i, sh.derive(s, st, v4), st.ports, rehash)
+	sh.publish(i, sh.derive(s, st, v4), st, rehash)
 }
 
 // derive returns the tenures of one address in the shard's scratch space.
@@ -285,7 +292,7 @@ func (sh *shard[K]) derive(s *Store, st *keyState, v4 bool) []interval {
 	}
 	list := sh.scratch.derive(st.ev, v4)
 	if st.since != 0 {
-		list = append([]interval{{from: math.MinInt64, to: st.since}}, list...)
+		list = append([]interval{{to: st.since}}, list...)
 	}
 	return list
 }
@@ -314,7 +321,7 @@ func (s *Store) Observe(x Sighting) bool {
 	owner := s.owners.names.get(eniPrefix, x.ENI)
 	sc := x.Scope
 	if sc == metadata.NoScope && owner != 0 {
-		sc = s.owners.facts(owner).scope
+		sc = metadata.Scope(s.owners.list.at(owner).scope.Load())
 	}
 	if sc == metadata.NoScope {
 		s.metrics.sightingsScopeless.Inc()
@@ -323,7 +330,7 @@ func (s *Store) Observe(x Sighting) bool {
 	key := keyScope(sc, ip)
 	list, _ := s.intervals(key, ip, 0)
 	for i := len(list) - 1; owner != 0 && i >= 0; i-- {
-		v := &list[i]
+		v := list.at(i)
 		if v.owner == owner && v.flags&(beat|bridged) == beat && v.from <= x.Start && v.to >= x.End+1000 && (!x.Primary || v.flags&beatPrimary != 0) {
 			return true
 		}
@@ -335,11 +342,11 @@ func (s *Store) Observe(x Sighting) bool {
 	if owner == 0 {
 		owner = s.owners.intern(eniPrefix + x.ENI)
 	}
-	if s.owners.facts(owner).scope != sc && sc != metadata.Public {
+	if metadata.Scope(s.owners.list.at(owner).scope.Load()) != sc && sc != metadata.Public {
 		s.owners.describe(owner, &event.Event{}, sc, s.ScopeName)
 	}
 	for i := range list {
-		v := &list[i]
+		v := list.at(i)
 		if v.owner != owner && v.owner != 0 && v.flags&(claim|beat) == 0 && v.from < x.Start && v.to > x.Start {
 			s.metrics.disagreements.Inc() // traffic ends a tenure that nobody told the end of
 			break
@@ -355,15 +362,11 @@ func (s *Store) Observe(x Sighting) bool {
 }
 
 // intervals returns the tenures of an address, or of one port of it.
-func (s *Store) intervals(sc metadata.Scope, ip netip.Addr, port uint32) (list []interval, ports bool) {
+func (s *Store) intervals(sc metadata.Scope, ip netip.Addr, port uint32) (list tenures, ports bool) {
 	if ip.Is4() && port == 0 {
-		k, hash := makeKey4(sc, ip)
-		list, ports, _ = s.v4.get(k, hash)
-		return list, ports
+		return s.v4.get(makeKey4(sc, ip))
 	}
-	k, hash := makeKey16(sc, ip, port)
-	list, ports, _ = s.wide.get(k, hash)
-	return list, ports
+	return s.wide.get(makeKey16(sc, ip, port))
 }
 
 // Trim forgets what ended before now less the retention. The newest closed tenure of an address is kept for seven times as long.
@@ -383,25 +386,36 @@ func trim[K comparable](s *Store, a *addresses[K], rehash func(K) uint64, v4 fun
 	for n := range a.shards {
 		sh := &a.shards[n]
 		sh.mu.Lock()
-		size := len(sh.tab.Load().slots)
-		for i := range size {
-			t := sh.tab.Load()
-			st := &t.state[i]
-			if !t.kept(i) || !st.forgettable(horizon) {
-				continue
-			}
-			ref := t.slots[i].ref.Load()
-			first, count := ref&(1<<refBits-1), ref>>refBits&0xffff
-			if !st.trim(t.arena[first:first+count], horizon, last) {
-				continue
-			}
-			list := sh.derive(s, st, v4(t.slots[i].key))
-			sh.publishShorter(i, list, st.ports)
+		if !trimShard(s, sh, v4, horizon, last) { // no room for the shorter lists: make some
+			sh.rebuild(sh.tab.Load().live, 0, rehash)
+			trimShard(s, sh, v4, horizon, last)
 		}
 		t := sh.tab.Load()
-		if t.used > 4 && t.live*2 < len(t.arena) {
-			sh.rebuild(0, rehash)
+		if t.used > 4 && (t.live*2 < len(t.arena) || t.liveTold*2 < len(t.told)) {
+			sh.rebuild(0, 0, rehash)
 		}
 		sh.mu.Unlock()
 	}
+}
+
+// trimShard says whether there was room for everything. The shard's lock is held.
+func trimShard[K comparable](s *Store, sh *shard[K], v4 func(K) bool, horizon, last int64) bool {
+	t := sh.tab.Load()
+	for i := range t.slots {
+		if told := t.evidence(i); len(told) == 0 || told[0].evidence().from > horizon {
+			continue // nothing is old enough
+		}
+		st := sh.load(t, i)
+		sh.list = t.tenures(i).appendTo(sh.list[:0])
+		if !st.trim(sh.list, horizon, last) {
+			continue
+		}
+		if len(st.ev) == 0 && !st.ports {
+			st.since = 0 // nothing is left of it
+		}
+		if !sh.publishShorter(i, sh.derive(s, st, v4(t.slots[i].key)), st) {
+			return false
+		}
+	}
+	return true
 }

@@ -33,6 +33,10 @@ func TestNoAllocations(t *testing.T) {
 	eni := s.Endpoint(s.Lookup(sc, ip, w).Endpoint).ENI
 	beat := Sighting{Scope: sc, ENI: eni, IP: ip, Start: w.Start, End: w.End, Primary: true}
 	s.Observe(beat)
+	asks := make([]metadata.Ask, 3*warmBlock/2)
+	for i := range asks {
+		asks[i] = metadata.Ask{ENI: eni, Src: ip, Dst: []netip.Addr{six, public, benchIP(i), {}}[i%4]}
+	}
 	for name, f := range map[string]func(){
 		"Lookup":          func() { s.Lookup(sc, ip, w) },
 		"Lookup IPv6":     func() { s.Lookup(sc, six, w) },
@@ -45,6 +49,8 @@ func TestNoAllocations(t *testing.T) {
 		"Covered":         func() { s.Covered(sc, ip, true, w) },
 		"Observe":         func() { s.Observe(beat) },
 		"Scope":           func() { s.Scope("vpc-1") },
+		"Place":           func() { s.Place(s.Lookup(sc, ip, w).Endpoint) },
+		"Warm":            func() { s.Warm(asks) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -75,6 +76,7 @@ func makeKey16(s metadata.Scope, ip netip.Addr, port uint32) (key16, uint64) {
 const (
 	refPresent = 1 << 63
 	refPorts   = 1 << 62
+	refWriting = 1 << 61 // a key that a rebuild must keep although it holds nothing yet
 	refBits    = 40
 )
 
@@ -83,23 +85,74 @@ type slot[K comparable] struct {
 	ref atomic.Uint64
 }
 
-// table is one shard's address table together with the arena that its slots point into: both live and die together, so a
-// reader that holds one holds the other. Readers see slots and the arena below published refs; state is the writer's.
+// extent is where ref's intervals are.
+func extent(ref uint64) (first, end uint64) {
+	first = ref & (1<<refBits - 1)
+	return first, first + ref>>refBits&0xffff
+}
+
+// table is one shard's address table together with the arenas that its slots point into: all live and die together, so a
+// reader that holds one holds the other. Readers see slots and the arena below published refs; the rest is the writer's.
+// Nothing in it is a pointer, so the garbage collector has nothing to walk.
 type table[K comparable] struct {
 	slots []slot[K]
-	arena []interval
-	state []keyState
-	used  int // slots
-	next  int // in arena
-	live  int // intervals that a ref points at
+	arena []packed // derived tenures
+	// told holds the evidence; toldAt says for each slot where: count << refBits | place.
+	told   []packed
+	toldAt []uint64
+	used   int // slots
+	next   int // in arena
+	live   int // intervals that a ref points at
+	// nextTold and liveTold are the same for told.
+	nextTold, liveTold int
+}
+
+func newTable[K comparable](slots, intervals, evidence int) *table[K] {
+	return &table[K]{
+		slots: make([]slot[K], slots), toldAt: make([]uint64, slots),
+		arena: make([]packed, intervals), told: make([]packed, evidence),
+	}
+}
+
+// tenures returns the intervals of the key at place i.
+func (t *table[K]) tenures(i int) tenures {
+	first, end := extent(t.slots[i].ref.Load())
+	return t.arena[first:end:end]
+}
+
+// evidence returns what was told of the key at place i. It is the writer's.
+func (t *table[K]) evidence(i int) []packed {
+	first, end := extent(t.toldAt[i])
+	return t.told[first:end:end]
+}
+
+func (t *table[K]) ports(i int) bool { return t.slots[i].ref.Load()&refPorts != 0 }
+
+// known says whether evidence e adds nothing to what was told of the key at place i.
+func (t *table[K]) known(i int, e *evidence) bool {
+	if e.kind != beatSight {
+		return slices.Contains(t.evidence(i), packEvidence(e))
+	}
+	list := t.evidence(i)
+	for k := range list {
+		if kind(list[k][0]>>extraShift&kindMask) != beatSight {
+			continue
+		}
+		if b := list[k].evidence(); b.owner == e.owner && b.from <= e.from && b.to >= e.to && b.flags|e.flags == b.flags {
+			return true
+		}
+	}
+	return false
 }
 
 type shard[K comparable] struct {
 	mu sync.Mutex
 	// tab is replaced by the writer when slots or arena are full.
 	tab atomic.Pointer[table[K]]
-	// scratch is the writer's.
+	// scratch, state and list are the writer's.
 	scratch deriver
+	state   keyState
+	list    []interval
 }
 
 const shardBits = 8
@@ -111,25 +164,25 @@ type addresses[K comparable] struct {
 
 func (a *addresses[K]) init() {
 	for i := range a.shards {
-		a.shards[i].tab.Store(&table[K]{slots: make([]slot[K], 4), state: make([]keyState, 4), arena: make([]interval, 8)})
+		a.shards[i].tab.Store(newTable[K](4, 8, 8))
 	}
 }
 
 func (a *addresses[K]) shard(hash uint64) *shard[K] { return &a.shards[hash>>(64-shardBits)] }
 
-// get returns the intervals of k in order of from, which nobody will change, and whether single ports of it are claimed.
-func (a *addresses[K]) get(k K, hash uint64) (list []interval, ports, ok bool) {
+// get returns the intervals of k in order of from, and whether single ports of it are claimed.
+func (a *addresses[K]) get(k K, hash uint64) (list tenures, ports bool) {
 	t := a.shard(hash).tab.Load()
 	mask := uint64(len(t.slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		s := &t.slots[i]
 		ref := s.ref.Load()
 		if ref == 0 {
-			return nil, false, false
+			return nil, false
 		}
 		if s.key == k {
-			at, n := ref&(1<<refBits-1), ref>>refBits&0xffff
-			return t.arena[at : at+n : at+n], ref&refPorts != 0, true
+			first, end := extent(ref)
+			return t.arena[first:end:end], ref&refPorts != 0
 		}
 	}
 }
@@ -138,7 +191,7 @@ func (a *addresses[K]) get(k K, hash uint64) (list []interval, ports, ok bool) {
 func (s *shard[K]) slot(k K, hash uint64, rehash func(K) uint64) (*table[K], int) {
 	t := s.tab.Load()
 	if (t.used+1)*4 > len(t.slots)*3 {
-		t = s.rebuild(0, rehash)
+		t = s.rebuild(0, 0, rehash)
 	}
 	mask := uint64(len(t.slots) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
@@ -155,32 +208,84 @@ func (s *shard[K]) slot(k K, hash uint64, rehash func(K) uint64) (*table[K], int
 	}
 }
 
-// publish makes list the intervals of the key at place i. The shard's lock is held.
-func (s *shard[K]) publish(i int, list []interval, ports bool, rehash func(K) uint64) {
+// load reads what was told of the key at place i into the shard's scratch space.
+func (s *shard[K]) load(t *table[K], i int) *keyState {
+	st := &s.state
+	st.ev, st.since = st.ev[:0], 0
+	for _, p := range t.evidence(i) {
+		e := p.evidence()
+		if e.owner == 0 { // the mark of forgotten times
+			st.since = e.from
+			continue
+		}
+		st.ev = append(st.ev, e)
+	}
+	st.ports = t.ports(i)
+	return st
+}
+
+// publish makes st what was told of the key at place i, and list its intervals. The shard's lock is held.
+func (s *shard[K]) publish(i int, list []interval, st *keyState, rehash func(K) uint64) {
 	t := s.tab.Load()
-	old := t.slots[i].ref.Load()
-	if t.next+len(list) > len(t.arena) {
+	evidence := st.size()
+	if t.next+len(list) > len(t.arena) || t.nextTold+evidence > len(t.told) {
 		k := t.slots[i].key
 		hash := rehash(k)
-		t = s.rebuild(len(list), rehash)
+		s.keep(i, st)
+		t = s.rebuild(len(list), evidence, rehash)
 		mask := uint64(len(t.slots) - 1)
 		for i = int(hash & mask); t.slots[i].key != k || t.slots[i].ref.Load() == 0; i = int((uint64(i) + 1) & mask) {
 		}
-		old = t.slots[i].ref.Load()
 	}
-	copy(t.arena[t.next:], list)
+	s.write(t, i, list, st)
+}
+
+// write is publish for a table that has room.
+func (s *shard[K]) write(t *table[K], i int, list []interval, st *keyState) {
+	old := t.slots[i].ref.Load()
+	for n := range list {
+		t.arena[t.next+n] = packInterval(&list[n])
+	}
 	ref := uint64(refPresent) | uint64(len(list))<<refBits | uint64(t.next)
-	if ports {
+	if st.ports {
 		ref |= refPorts
 	}
+	t.tell(i, st)
 	t.slots[i].ref.Store(ref)
 	t.next += len(list)
 	t.live += len(list) - int(old>>refBits&0xffff)
 }
 
-// rebuild copies what is live into a new table with room for one more key and extra more intervals, and swaps it in. Keys that
-// hold nothing any more are left out, except the one that is being written: it has evidence. The shard's lock is held.
-func (s *shard[K]) rebuild(extra int, rehash func(K) uint64) *table[K] {
+// tell writes st as the evidence of the key at place i: where the old one was when there is room.
+func (t *table[K]) tell(i int, st *keyState) {
+	first, end := extent(t.toldAt[i])
+	n := st.size()
+	t.liveTold += n - int(end-first)
+	if end-first < uint64(n) {
+		first = uint64(t.nextTold)
+		t.nextTold += n
+	}
+	t.toldAt[i] = uint64(n)<<refBits | first
+	if st.since != 0 {
+		t.told[first] = packEvidence(&evidence{kind: begin, from: st.since})
+		first++
+	}
+	for k := range st.ev {
+		t.told[first+uint64(k)] = packEvidence(&st.ev[k])
+	}
+}
+
+// keep marks the key at place i as one that rebuild must not drop: it is being written.
+func (s *shard[K]) keep(i int, st *keyState) {
+	t := s.tab.Load()
+	if !t.kept(i) && (len(st.ev) > 0 || st.ports) {
+		t.slots[i].ref.Store(t.slots[i].ref.Load() | refWriting)
+	}
+}
+
+// rebuild copies what is live into a new table with room for one more key, extra more intervals and evidence more pieces of
+// evidence, and swaps it in. Keys that hold nothing any more are left out. The shard's lock is held.
+func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K] {
 	old := s.tab.Load()
 	keys := 1
 	for i := range old.slots {
@@ -188,12 +293,8 @@ func (s *shard[K]) rebuild(extra int, rehash func(K) uint64) *table[K] {
 			keys++
 		}
 	}
-	size := 1 << bits.Len(uint(keys*2-1))
-	grown := &table[K]{
-		slots: make([]slot[K], size),
-		state: make([]keyState, size),
-		arena: make([]interval, max(8, old.live+old.live/2+2*extra)),
-	}
+	size := 1 << bits.Len(uint(keys*3/2))
+	grown := newTable[K](size, max(8, old.live+old.live/3+2*extra), max(8, old.liveTold+old.liveTold/4+2*evidence))
 	mask := uint64(size - 1)
 	for i := range old.slots {
 		if !old.kept(i) {
@@ -205,30 +306,34 @@ func (s *shard[K]) rebuild(extra int, rehash func(K) uint64) *table[K] {
 		for grown.slots[j].ref.Load() != 0 {
 			j = (j + 1) & mask
 		}
-		at, n := ref&(1<<refBits-1), ref>>refBits&0xffff
-		copy(grown.arena[grown.next:], old.arena[at:at+n])
+		list, told := old.tenures(i), old.evidence(i)
+		copy(grown.arena[grown.next:], list)
+		copy(grown.told[grown.nextTold:], told)
 		grown.slots[j].key = from.key
-		grown.slots[j].ref.Store(ref&(refPresent|refPorts) | n<<refBits | uint64(grown.next))
-		grown.state[j] = old.state[i]
-		grown.next += int(n)
+		grown.slots[j].ref.Store(ref&(refPresent|refPorts) | uint64(len(list))<<refBits | uint64(grown.next))
+		grown.toldAt[j] = uint64(len(told))<<refBits | uint64(grown.nextTold)
+		grown.next += len(list)
+		grown.nextTold += len(told)
 		grown.used++
 	}
-	grown.live = grown.next
+	grown.live, grown.liveTold = grown.next, grown.nextTold
 	s.tab.Store(grown)
 	return grown
 }
 
 // kept says whether the key at place i still holds something.
 func (t *table[K]) kept(i int) bool {
-	return t.slots[i].ref.Load() != 0 && (len(t.state[i].ev) > 0 || t.state[i].ports)
+	ref := t.slots[i].ref.Load()
+	return ref&(refPorts|refWriting) != 0 || ref != 0 && t.toldAt[i]>>refBits != 0
 }
 
-// publishShorter is publish for a list no longer than the present one, without ever moving the table. It takes fresh room when
-// there is some, since readers may still hold the old list; otherwise a later call does the work.
-func (s *shard[K]) publishShorter(i int, list []interval, ports bool) {
+// publishShorter is publish for knowledge no larger than the present one, without ever moving the table. It takes fresh room,
+// since readers may still hold the old list, and says whether there was some.
+func (s *shard[K]) publishShorter(i int, list []interval, st *keyState) bool {
 	t := s.tab.Load()
 	if t.next+len(list) > len(t.arena) {
-		return
+		return false
 	}
-	s.publish(i, list, ports, nil)
+	s.write(t, i, list, st)
+	return true
 }

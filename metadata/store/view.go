@@ -10,6 +10,8 @@ import (
 var (
 	_ metadata.View     = (*Store)(nil)
 	_ metadata.Resolver = (*Store)(nil)
+	_ metadata.Placer   = (*Store)(nil)
+	_ metadata.Warmer   = (*Store)(nil)
 )
 
 // Scope implements metadata.View.
@@ -26,7 +28,7 @@ func (s *Store) ScopeOfInterface(eni string) metadata.Scope {
 	if owner == 0 {
 		return metadata.NoScope
 	}
-	return s.owners.facts(owner).scope
+	return metadata.Scope(s.owners.list.at(owner).scope.Load())
 }
 
 // LookupInterface implements metadata.View. It answers whenever anything at all was told or seen of the interface.
@@ -35,10 +37,15 @@ func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interfa
 	if owner == 0 {
 		return metadata.Interface{}, false
 	}
-	f, win := s.owners.facts(owner), s.span(w)
+	ow, win := s.owners.list.at(owner), s.span(w)
+	where := s.owners.places.at(ow.place.Load())
 	out := metadata.Interface{
-		Scope: f.scope, Endpoint: metadata.EndpointID(owner), Kind: f.ep.Kind,
-		Forwarder: f.forwards(win.start), Shared: f.shared(win.start), SourceDestCheck: f.sdc(win.start) == 2,
+		Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.kind,
+		Forwarder: where.forwarder, Shared: where.shared,
+	}
+	if ow.has.Load()&hasTraits != 0 {
+		f := ow.facts.Load()
+		out.Forwarder, out.Shared, out.SourceDestCheck = f.forwards(win.start), f.shared(win.start), f.sdc(win.start) == 2
 	}
 	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win)
 	switch {
@@ -71,19 +78,22 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 	}
 	ip = ip.Unmap()
 	win := s.span(w)
-	sc := s.owners.facts(owner).scope
+	sc := metadata.Scope(s.owners.list.at(owner).scope.Load())
 	for _, key := range [...]metadata.Scope{keyScope(sc, ip), metadata.Public} {
+		if key == metadata.Public && !metadata.IsPublic(ip) {
+			continue
+		}
 		list, _ := s.intervals(key, ip, 0)
 		if len(list) == 0 {
 			continue
 		}
 		j := judge{store: s, list: list, w: win}
 		if j.holds(owner, 0) {
-			return true, slices.ContainsFunc(list, func(v interval) bool { return v.owner == owner && v.flags&primary != 0 })
+			return true, list.primaryOf(owner)
 		}
 	}
-	if sc != metadata.NoScope {
-		if n := s.scope(sc).declared(ip, win.start, true); n != nil && n.owner[len(eniPrefix):] == eni {
+	if rec := s.scope(sc); sc != metadata.NoScope && rec.delegates.Load() {
+		if n := rec.declared(ip, win.start, true); n != nil && n.owner[len(eniPrefix):] == eni {
 			return true, false
 		}
 	}
@@ -99,7 +109,7 @@ func (s *Store) ScopeCovers(local metadata.Scope, ip netip.Addr, w metadata.Wind
 	t := s.span(w).start
 	rec := s.scope(local)
 	if local != metadata.NoScope && rec != nil {
-		if rec.declared(ip, t, false) != nil || rec.declared(ip, t, true) != nil {
+		if rec.declared(ip, t, false) != nil || rec.delegates.Load() && rec.declared(ip, t, true) != nil {
 			return local, metadata.LocalCIDR
 		}
 		if s.hasAddress(local, ip) {
@@ -189,21 +199,25 @@ func (s *Store) Listens(sc metadata.Scope, ip netip.Addr, proto uint8, port uint
 		return false
 	}
 	ip = ip.Unmap()
+	if !s.listening.Load() {
+		return false
+	}
 	win, key := s.span(w), portKey(int(proto), int(port))
 	for _, narrow := range [...]uint32{0, key} {
 		list, ports := s.intervals(keyScope(sc, ip), ip, narrow)
 		for i := range list {
-			v := &list[i]
+			v := list.at(i)
 			if v.owner == 0 || !v.widened(win.start, win.end) {
 				continue
 			}
 			if narrow != 0 {
 				return true // a claim of the port itself
 			}
-			more := s.owners.facts(v.owner).more
-			if more == nil {
+			ow := s.owners.list.at(v.owner)
+			if ow.has.Load()&hasListen == 0 {
 				continue
 			}
+			more := ow.facts.Load().more
 			if n := at(more.listen, win.start); n >= 0 {
 				if _, ok := slices.BinarySearch(more.listen[n].val, key); ok {
 					return true
@@ -236,6 +250,15 @@ func (s *Store) Covered(sc metadata.Scope, ip netip.Addr, reject bool, w metadat
 		}
 	}
 	return false
+}
+
+// Place implements metadata.Placer.
+func (s *Store) Place(id metadata.EndpointID) metadata.PlaceID {
+	ow := s.owners.list.find(uint32(id))
+	if ow == nil {
+		return 0
+	}
+	return metadata.PlaceID(ow.place.Load())
 }
 
 // Endpoint implements metadata.View.

@@ -174,7 +174,7 @@ func (wo world) check(t fataler, s *Store, o *oracle) (grades map[string]int) {
 				fmt.Fprintf(&story, "%+v\n", b)
 			}
 			list, _ := s.intervals(s.Scope(l.scope), l.ip, 0)
-			for _, v := range list {
+			for _, v := range list.appendTo(nil) {
 				fmt.Fprintf(&story, "%s %+v\n", s.owners.names.name(v.owner), v)
 			}
 			fmt.Fprintf(&story, "oracle %+v", o.runs(l.scope, l.ip.String()))
