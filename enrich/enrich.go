@@ -106,6 +106,9 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 	s := e.take()
 	j := s.start(e, in, out)
 	for i := range in.Records {
+		if i%warmBlock == 0 {
+			j.warm(&s.ahead, in.Records[i:], true)
+		}
 		if r := &in.Records[i]; Flow(r) {
 			j.row(r, out.Add())
 		}
@@ -125,15 +128,19 @@ func Flow(r *flowlog.Record) bool {
 
 // scratch is what one call of Enrich works with and the next one can use again.
 type scratch struct {
-	text flowlog.Interner
-	tags map[row.Tags]*row.Tags
-	join join
+	text    flowlog.Interner
+	tags    map[row.Tags]*row.Tags
+	parties parties
+	ahead   ahead
+	join    join
 }
 
 // start begins the work on a batch. out is nil when no rows are to be made.
 func (s *scratch) start(e *Enricher, in *flowlog.Batch, out *row.Batch) *join {
 	s.join = join{e: e, view: e.resolver.View(), in: in, out: out, scratch: s}
 	s.join.ports, _ = s.join.view.(ports)
+	s.join.placer, _ = s.join.view.(metadata.Placer)
+	s.join.warmer, _ = s.join.view.(metadata.Warmer)
 	return &s.join
 }
 
@@ -162,7 +169,9 @@ func (e *Enricher) give(s *scratch) {
 type join struct {
 	e       *Enricher
 	view    metadata.View
-	ports   ports // nil when the view knows none
+	ports   ports // nil when the view knows none, and so are the next two
+	placer  metadata.Placer
+	warmer  metadata.Warmer
 	in      *flowlog.Batch
 	out     *row.Batch
 	scratch *scratch

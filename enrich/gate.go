@@ -68,6 +68,9 @@ func (j *join) scopes(list []metadata.Scope) []metadata.Scope {
 	}
 	var f flow
 	for i := range j.in.Records {
+		if i%warmBlock == 0 {
+			j.warm(&j.scratch.ahead, j.in.Records[i:], false)
+		}
 		r := &j.in.Records[i]
 		if !Flow(r) {
 			continue

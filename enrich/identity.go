@@ -75,14 +75,13 @@ func factsOf(id *party) facts {
 	}
 }
 
-// identities makes each Identity once and finds it again by what metadata calls it. Identities are interned by content, so a
-// million endpoints share the few thousand that differ in workload, zone or subnet. Nothing is ever removed: handles live as
-// long as the process, and so do their identities. Reading never blocks once an endpoint was met.
+// identities makes each Identity once and finds it again by its content, so that a million endpoints share the few thousand
+// that differ in workload, zone or subnet. Nothing is ever removed: handles live as long as the process, and so do their
+// identities.
 type identities struct {
 	internet *party
 
-	byEndpoint table[named]
-	byScope    [2]table[party] // unknown, ambiguous
+	byScope [2]table[party] // unknown, ambiguous
 
 	mu       sync.RWMutex
 	byFacts  map[facts]*party
@@ -97,48 +96,40 @@ const (
 	maxServices   = 1 << 10
 )
 
-// named is the identity that was last made for an endpoint, and what from: the workload and the endpoint's own data, which
-// metadata replaces when it learns more.
-type named struct {
-	ep    *metadata.Endpoint
-	wl    metadata.WorkloadID
-	scope metadata.Scope
-	id    *party
-}
-
 func newIdentities() *identities {
 	t := &identities{byFacts: map[facts]*party{}, services: map[string]*party{}, numbers: map[string]uint32{"": 0}}
 	t.internet = t.facts(facts{token: row.AppInternet, kind: row.KindInternet})
 	return t
 }
 
-// named returns the identity of an owner in a scope and what it ran there. Sources that know no VPC still tell the scope, whose
-// name is the VPC's id.
+// named returns the identity of an owner in a scope and what it ran there.
 func (t *identities) named(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID, scope metadata.Scope) *party {
 	e := view.Endpoint(ep)
-	if n := t.byEndpoint.load(uint32(ep)); n != nil && n.ep == e && n.wl == wl && n.scope == scope {
-		return n.id
-	}
-	x := ownerFacts(e, view.Workload(wl))
+	return t.placed(view, &metadata.Place{Kind: e.Kind, Subnet: e.Subnet, AZ: e.AZ}, wl, scope)
+}
+
+// placed is named for an owner of which the place is known. Sources that know no VPC still tell the scope, whose name is the
+// VPC's id.
+func (t *identities) placed(view metadata.View, p *metadata.Place, wl metadata.WorkloadID, scope metadata.Scope) *party {
+	x := ownerFacts(p, view.Workload(wl))
 	if x.vpc == "" {
 		x.vpc = vpcID(view.ScopeName(scope))
 	}
-	id := t.facts(x)
-	t.byEndpoint.store(uint32(ep), &named{e, wl, scope, id})
-	return id
+	return t.facts(x)
 }
 
 // node returns the identity of a shared interface's node: where it is, but not who.
 func (t *identities) node(view metadata.View, ep metadata.EndpointID, wl metadata.WorkloadID) *party {
-	x := ownerFacts(view.Endpoint(ep), view.Workload(wl))
+	e := view.Endpoint(ep)
+	x := ownerFacts(&metadata.Place{Kind: e.Kind, Subnet: e.Subnet, AZ: e.AZ}, view.Workload(wl))
 	x.app, x.appSource, x.team, x.token = "", "", "", row.AppUnknown
 	return t.facts(x)
 }
 
-func ownerFacts(e *metadata.Endpoint, w *metadata.Workload) facts {
+func ownerFacts(p *metadata.Place, w *metadata.Workload) facts {
 	return facts{
-		app: w.App, appSource: w.AppSource, cluster: w.Cluster, team: w.Team, account: w.Account, region: w.Region, az: e.AZ,
-		vpc: w.VPC, subnet: e.Subnet, kind: e.Kind,
+		app: w.App, appSource: w.AppSource, cluster: w.Cluster, team: w.Team, account: w.Account, region: w.Region, az: p.AZ,
+		vpc: w.VPC, subnet: p.Subnet, kind: p.Kind,
 	}
 }
 

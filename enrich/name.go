@@ -18,7 +18,7 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 	side.Grade, side.Reason = e.ans.Grade.String(), e.ans.Reason.String()
 	switch {
 	case j.e.naming.Has(e.ans.Grade):
-		e.who = j.e.identities.named(j.view, e.ans.Endpoint, e.ans.Workload, e.scope)
+		e.who = j.named(e)
 		side.Named = e.who.named
 		if !side.Named {
 			side.Reason = metadata.NoWorkload.String()

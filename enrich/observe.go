@@ -3,6 +3,7 @@ package enrich
 import (
 	"errors"
 	"net/netip"
+	"sync"
 
 	"dredge/flowlog"
 	"dredge/metadata"
@@ -34,6 +35,9 @@ type Heartbeats interface {
 type Sightings struct {
 	resolver metadata.Resolver
 	to       Heartbeats
+
+	mu   sync.Mutex
+	idle []*ahead
 }
 
 // NewSightings returns Sightings that reports to to. The resolver answers for layouts without flow-direction.
@@ -50,8 +54,14 @@ func NewSightings(r metadata.Resolver, to Heartbeats) (*Sightings, error) {
 // check is known to be on: elsewhere it may be anybody's.
 func (s *Sightings) Observe(in *flowlog.Batch) {
 	j := join{view: s.resolver.View(), in: in} // without scratch: nothing here needs interned text
+	j.warmer, _ = j.view.(metadata.Warmer)
 	run := run{to: s.to}
+	a := s.take()
+	defer s.give(a)
 	for i := range in.Records {
+		if i%warmBlock == 0 {
+			j.warm(a, in.Records[i:], true)
+		}
 		r := &in.Records[i]
 		if !Flow(r) || r.Start <= 0 || r.End < r.Start {
 			continue
@@ -89,6 +99,25 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 		}
 	}
 	run.flush()
+}
+
+func (s *Sightings) take() *ahead {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.idle)
+	if n == 0 {
+		return new(ahead)
+	}
+	a := s.idle[n-1]
+	s.idle = s.idle[:n-1]
+	return a
+}
+
+func (s *Sightings) give(a *ahead) {
+	clear(a[:]) // the records' texts are the caller's
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle = append(s.idle, a)
 }
 
 // checked says whether the interface's source/dest check is known to be on.

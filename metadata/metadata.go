@@ -108,13 +108,20 @@ type PrefixInfo struct {
 	Name, Site, Scope string
 }
 
-// PlaceID is the handle of what many endpoints have in common: their Kind, Subnet and AZ. It says nothing of who they are.
+// Place is what many endpoints have in common. It says nothing of who they are.
+type Place struct{ Kind, Subnet, AZ string }
+
+// PlaceID is the handle of a Place.
 type PlaceID uint32
 
 // Placer is a View that knows which endpoints share a place, so that what is made from it need not be made, or be found again,
-// for each endpoint. The place of an endpoint changes when more is told of it; that of a PlaceID never does.
+// for each endpoint.
 type Placer interface {
-	Place(id EndpointID) PlaceID
+	// PlaceOf returns the handle of an endpoint's place. It may be another one when more was told of the endpoint.
+	PlaceOf(id EndpointID) PlaceID
+	// Place returns what a handle stands for, which never changes; an empty one for handle 0, never nil. It is shared: do not
+	// change it.
+	Place(id PlaceID) *Place
 }
 
 // Ask is what one record is going to ask of a View: its interface, and both its addresses.

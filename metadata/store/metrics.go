@@ -131,10 +131,7 @@ type Size struct{ Addresses, Tenures, TableBytes, Endpoints, Workloads int }
 
 // Size counts what the store holds. It locks each shard for a moment.
 func (s *Store) Size() Size {
-	out := Size{Endpoints: s.owners.names.len()}
-	s.owners.workloadMu.Lock()
-	out.Workloads = len(s.owners.workloadID)
-	s.owners.workloadMu.Unlock()
+	out := Size{Endpoints: s.owners.names.len(), Workloads: s.owners.workloadCount()}
 	measure(&s.v4, 24, &out)
 	measure(&s.wide, 40, &out)
 	return out

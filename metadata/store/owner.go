@@ -53,10 +53,9 @@ func (ow *owner) set(f *facts) {
 	}
 }
 
-// place is what endpoints have in common with many others: what they are and where. An estate has few.
+// place is what endpoints have in common with many others, and what follows from their kind. An estate has few.
 type place struct {
-	kind, subnet, az string
-	// forwarder and shared follow from the kind.
+	metadata.Place
 	forwarder, shared bool
 }
 
@@ -110,7 +109,7 @@ type owners struct {
 	locks [64]sync.Mutex // by handle, for writers
 
 	placeMu sync.Mutex
-	placeID map[place]uint32
+	placeID map[metadata.Place]uint32
 	places  paged[place]
 
 	workloadMu sync.Mutex
@@ -119,7 +118,7 @@ type owners struct {
 }
 
 func newOwners() *owners {
-	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[place]uint32{{}: 0}}
+	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[metadata.Place]uint32{{}: 0}}
 	_, none := o.list.add()
 	none.set(&facts{})
 	o.workloads.add()
@@ -145,16 +144,21 @@ func (o *owners) facts(h uint32) *facts { return o.list.at(h).facts.Load() }
 func (o *owners) placeOf(ep *metadata.Endpoint) uint32 {
 	o.placeMu.Lock()
 	defer o.placeMu.Unlock()
-	p := place{kind: ep.Kind, subnet: ep.Subnet, az: ep.AZ}
-	p.forwarder, p.shared = isForwarder(p.kind), isShared(p.kind)
+	p := metadata.Place{Kind: ep.Kind, Subnet: ep.Subnet, AZ: ep.AZ}
 	h, ok := o.placeID[p]
 	if !ok {
 		var made *place
 		h, made = o.places.add()
-		*made = p
+		*made = place{p, isForwarder(p.Kind), isShared(p.Kind)}
 		o.placeID[p] = h
 	}
 	return h
+}
+
+func (o *owners) workloadCount() int {
+	o.workloadMu.Lock()
+	defer o.workloadMu.Unlock()
+	return len(o.workloadID)
 }
 
 // workload returns the handle of a workload; equal ones share it.

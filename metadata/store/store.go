@@ -267,7 +267,7 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t, i := sh.slot(k, hash, rehash)
-	if len(ev) == 1 && t.known(i, &ev[0]) {
+	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], s.cfg.HeartbeatBridge.Milliseconds(), v4)) {
 		return
 	}
 	st := sh.load(t, i)

@@ -49,7 +49,7 @@ func TestNoAllocations(t *testing.T) {
 		"Covered":         func() { s.Covered(sc, ip, true, w) },
 		"Observe":         func() { s.Observe(beat) },
 		"Scope":           func() { s.Scope("vpc-1") },
-		"Place":           func() { s.Place(s.Lookup(sc, ip, w).Endpoint) },
+		"Place":           func() { s.Place(s.PlaceOf(s.Lookup(sc, ip, w).Endpoint)) },
 		"Warm":            func() { s.Warm(asks) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {

@@ -40,7 +40,7 @@ func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interfa
 	ow, win := s.owners.list.at(owner), s.span(w)
 	where := s.owners.places.at(ow.place.Load())
 	out := metadata.Interface{
-		Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.kind,
+		Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.Kind,
 		Forwarder: where.forwarder, Shared: where.shared,
 	}
 	if ow.has.Load()&hasTraits != 0 {
@@ -252,13 +252,21 @@ func (s *Store) Covered(sc metadata.Scope, ip netip.Addr, reject bool, w metadat
 	return false
 }
 
-// Place implements metadata.Placer.
-func (s *Store) Place(id metadata.EndpointID) metadata.PlaceID {
+// PlaceOf implements metadata.Placer.
+func (s *Store) PlaceOf(id metadata.EndpointID) metadata.PlaceID {
 	ow := s.owners.list.find(uint32(id))
 	if ow == nil {
 		return 0
 	}
 	return metadata.PlaceID(ow.place.Load())
+}
+
+// Place implements metadata.Placer.
+func (s *Store) Place(id metadata.PlaceID) *metadata.Place {
+	if p := s.owners.places.find(uint32(id)); p != nil {
+		return &p.Place
+	}
+	return &s.owners.places.at(0).Place
 }
 
 // Endpoint implements metadata.View.

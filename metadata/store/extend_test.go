@@ -1,0 +1,87 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Heartbeats that come in the order of time mostly continue what is there, and are taken in without deriving anything. The same
+// ones in another order are not. Both must give the same knowledge and the oracle's answers.
+func TestExtend(t *testing.T) {
+	r := rand.New(rand.NewPCG(31, 7))
+	pick := func(n int) int { return r.IntN(n) }
+	extended, bridgedOver := 0, 0
+	for range 400 {
+		wo := makeWorld(pick, pick(7), 0, 20)
+		start := int64(10_000)
+		for range 3 + pick(25) {
+			start += int64([]int{1000, 5000, 20_000, 70_000, 130_000}[pick(5)])
+			b := Sighting{ENI: "eni-1", IP: worldIPs[0], Scope: 2, Start: start, End: start + int64(pick(40))*1000, Primary: pick(8) > 0}
+			if pick(12) == 0 {
+				b.ENI = "eni-2"
+			}
+			if pick(10) == 0 {
+				b.IP = worldIPs[1]
+			}
+			wo.beats = append(wo.beats, b)
+		}
+		first := newStore(t)
+		wo.fill(t, first, nil)
+		wo.check(t, first, wo.oracle())
+		slices.Reverse(wo.beats)
+		again := newStore(t)
+		wo.fill(t, again, nil)
+		if first.Hash() != again.Hash() {
+			t.Fatalf("another order gives another state:\n%s", cmp.Diff(first.dump(), again.dump()))
+		}
+	}
+	// Counted apart, on the table itself: a test of a way that is never taken would show nothing.
+	s := newStore(t)
+	sc := s.InternScope("vpc-1")
+	give(t, s, assignA)
+	for i := range int64(50) {
+		at := 2_000_000 + i*30_000 + i/10*300_000
+		x := Sighting{Scope: sc, ENI: "eni-a", IP: worldIPs[0], Start: at, End: at + 20_000, Primary: true}
+		s.Observe(x)
+		k, hash := makeKey4(sc, worldIPs[0])
+		sh := s.v4.shard(hash)
+		tab, slot := sh.slot(k, hash, hashKey4)
+		e := evidence{from: x.End + 5000, to: x.End + 6000, owner: s.owners.names.get("", "eni:eni-a"), kind: beatSight, flags: primary}
+		if tab.extend(slot, &e, 120_000, true) {
+			extended++
+		}
+		e.from, e.to = e.to+100_000, e.to+110_000
+		if i%10 == 9 && tab.extend(slot, &e, 120_000, true) {
+			bridgedOver++
+		}
+	}
+	if extended < 50 || bridgedOver < 3 {
+		t.Errorf("%d sightings continued the last one, %d over a silence", extended, bridgedOver)
+	}
+	expect(t, ask(s, "vpc-1", "10.0.0.1", 2030, 2040), "confirmed/heartbeat eni:eni-a api")
+}
+
+// BenchmarkObserveRandom takes in sightings of random interfaces, each a little later than the last one of its interface: what
+// the records of a large estate do.
+func BenchmarkObserveRandom(b *testing.B) {
+	const addresses = 100_000
+	s := estate(b, addresses, 1)
+	sc := s.InternScope("vpc-1")
+	enis := make([]string, addresses)
+	for i := range enis {
+		enis[i] = fmt.Sprintf("eni-%07x", i)
+	}
+	r := rand.New(rand.NewPCG(5, 5))
+	b.ReportAllocs()
+	for n := int64(0); b.Loop(); n++ {
+		i := r.IntN(addresses)
+		start := 1_000_000 + n*10
+		if !s.Observe(Sighting{Scope: sc, ENI: enis[i], IP: benchIP(i), Start: start, End: start + 30_000, Primary: true}) {
+			b.Fatal("refused")
+		}
+	}
+}
