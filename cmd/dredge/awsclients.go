@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"dredge/config"
+	"dredge/consumer/kinesis"
 )
 
 // awsClients are the two clients that the consumer needs. They share nothing: a renewal must not wait for a connection or a
@@ -51,6 +52,7 @@ func clientsFrom(base aws.Config, c config.AWSConfig, leaseTimeout time.Duration
 			o.BaseEndpoint = endpoint(c.KinesisEndpoint, o.BaseEndpoint)
 			// The reader has its own back-off; the SDK's would hide throttling from it.
 			o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 2)
+			kinesis.FastAnswers(o)
 		}),
 		leases: dynamodb.NewFromConfig(base, func(o *dynamodb.Options) {
 			o.BaseEndpoint = endpoint(c.DynamoDBEndpoint, o.BaseEndpoint)

@@ -114,7 +114,7 @@ func (r *pollReader) once(ctx context.Context) (read, error) {
 		return read{}, err
 	}
 	rd := r.take(out)
-	rd.held = min(rd.bytes, reserve)
+	rd.held = min(rd.bytes+rd.bytes/3, reserve) // the data lies in the base64 that it came in
 	r.w.budget.Release(reserve - rd.held)
 	return rd, nil
 }
