@@ -43,7 +43,7 @@ func sideColumns(end End) []Column {
 	}
 	identity := []Column{
 		{Name: "app", Set: Core, Doc: "Application of the {end}, or a reserved token: `unknown`, `ambiguous`, `internet`, `aws:<SERVICE>`. A name that could be taken for a token has `=` put before it.", OfIdentity: func(id *Identity) string { return id.App }},
-		{Name: "kind", Set: Core, Doc: "What the {end} is: `instance`, `pod`, `task`, `nat_gateway`, `load_balancer`, …; `aws-service`, `internet`, `network` or `unknown`.", OfIdentity: func(id *Identity) string { return id.Kind }},
+		{Name: "kind", Set: Endpoint, Doc: "What the {end} is: `instance`, `pod`, `task`, `nat_gateway`, `load_balancer`, …; `aws-service`, `internet`, `network` or `unknown`.", OfIdentity: func(id *Identity) string { return id.Kind }},
 		{Name: "cluster", Set: Core, Optional: true, Doc: "Deployment unit of the {end}: auto scaling group, ECS or Kubernetes cluster.", OfIdentity: func(id *Identity) string { return id.Cluster }},
 		{Name: "account", Set: Core, Optional: true, Doc: "AWS account of the {end}, twelve digits.", OfIdentity: func(id *Identity) string { return id.Account }},
 		{Name: "region", Set: Core, Optional: true, Doc: "AWS region of the {end}.", OfIdentity: func(id *Identity) string { return id.Region }},

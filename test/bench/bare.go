@@ -62,7 +62,7 @@ func newTable(b *flowgen.Bulk) *table {
 		for i := range most + 1 {
 			w := b.Workload(i)
 			t.frags[side] = append(t.frags[side], fmt.Appendf(nil,
-				`,"%[1]s_app":%[2]q,"%[1]s_cluster":%[3]q,"%[1]s_account":%[4]q,"%[1]s_vpc":%[5]q,"%[1]s_region":%[6]q,"%[1]s_kind":"instance","%[1]s_grade":"covered"`,
+				`,"%[1]s_app":%[2]q,"%[1]s_cluster":%[3]q,"%[1]s_account":%[4]q,"%[1]s_vpc":%[5]q,"%[1]s_region":%[6]q,"%[1]s_grade":"covered"`,
 				p, w.App, w.Cluster, w.Account, w.VPC, w.Region))
 		}
 	}
@@ -172,6 +172,8 @@ func (b *bare) line(line []byte, emit func(uint64, []byte)) bool {
 	r := b.row[:0]
 	r = append(r, `{"time":`...)
 	r = strconv.AppendInt(r, start*1000, 10)
+	r = append(r, `,"flow_start":`...)
+	r = strconv.AppendInt(r, start*1000, 10)
 	r = append(r, `,"flow_end":`...)
 	r = strconv.AppendInt(r, end*1000, 10)
 	r = append(append(append(r, `,"src_ip":"`...), f[3]...), '"')
@@ -187,8 +189,8 @@ func (b *bare) line(line []byte, emit func(uint64, []byte)) bool {
 	r = strconv.AppendInt(r, size, 10)
 	r = b.side(r, 0, from)
 	r = b.side(r, 1, to)
-	r = append(r, `,"flows":1,"direction":"unknown","counted":true,"observed_at":"src","path":"same-vpc","row_id":"shardId-000000000000/49590338271490256608559692538361571095921575989136588898/`...)
-	r = strconv.AppendInt(r, int64(b.n), 10)
+	r = append(r, `,"flows":1,"client":"unknown","counted":true,"observed_at":"src","path":"same-vpc","row_id":"0123456789abcdef.`...)
+	r = strconv.AppendInt(r, int64(b.n%500), 10)
 	r = append(r, `"}`...)
 	b.row = r
 	emit(uint64(uint32(from))<<32|uint64(uint32(to)), r)

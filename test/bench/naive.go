@@ -55,6 +55,7 @@ type naiveEnvelope struct {
 
 type naiveRow struct {
 	Time       int64  `json:"time"`
+	FlowStart  int64  `json:"flow_start"`
 	FlowEnd    int64  `json:"flow_end"`
 	SrcIP      string `json:"src_ip"`
 	DstIP      string `json:"dst_ip"`
@@ -70,17 +71,15 @@ type naiveRow struct {
 	SrcAccount string `json:"src_account,omitempty"`
 	SrcVPC     string `json:"src_vpc,omitempty"`
 	SrcRegion  string `json:"src_region,omitempty"`
-	SrcKind    string `json:"src_kind,omitempty"`
 	SrcGrade   string `json:"src_grade"`
 	DstApp     string `json:"dst_app"`
 	DstCluster string `json:"dst_cluster,omitempty"`
 	DstAccount string `json:"dst_account,omitempty"`
 	DstVPC     string `json:"dst_vpc,omitempty"`
 	DstRegion  string `json:"dst_region,omitempty"`
-	DstKind    string `json:"dst_kind,omitempty"`
 	DstGrade   string `json:"dst_grade"`
 	Flows      int    `json:"flows"`
-	Direction  string `json:"direction"`
+	Client     string `json:"client"`
 	Counted    bool   `json:"counted"`
 	ObservedAt string `json:"observed_at"`
 	Path       string `json:"path"`
@@ -118,21 +117,21 @@ func (n *naive) payload(data []byte, emit func(uint64, []byte)) error {
 		start, end := time.Unix(ints[2], 0), time.Unix(ints[3], 0)
 		n.n++
 		row := naiveRow{
-			Time: start.UnixMilli(), FlowEnd: end.UnixMilli(), SrcIP: src.String(), DstIP: dst.String(), SrcPort: f[5], DstPort: f[6],
+			Time: start.UnixMilli(), FlowStart: start.UnixMilli(), FlowEnd: end.UnixMilli(), SrcIP: src.String(), DstIP: dst.String(), SrcPort: f[5], DstPort: f[6],
 			Protocol: f[7], ENI: f[2], Action: f[12], Packets: ints[0], Bytes: ints[1], SrcApp: "unknown", SrcGrade: "unknown",
-			DstApp: "unknown", DstGrade: "unknown", Flows: 1, Direction: "unknown", Counted: true, ObservedAt: "src", Path: "same-vpc",
-			RowID: "shardId-000000000000/49590338271490256608559692538361571095921575989136588898/" + strconv.Itoa(n.n),
+			DstApp: "unknown", DstGrade: "unknown", Flows: 1, Client: "unknown", Counted: true, ObservedAt: "src", Path: "same-vpc",
+			RowID: "0123456789abcdef." + strconv.Itoa(n.n%500),
 		}
 		from, to := n.owner(src, start, end), n.owner(dst, start, end)
 		if from >= 0 {
 			n.hits++
 			w := n.bulk.Workload(from)
-			row.SrcApp, row.SrcCluster, row.SrcAccount, row.SrcVPC, row.SrcRegion, row.SrcKind, row.SrcGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "instance", "covered"
+			row.SrcApp, row.SrcCluster, row.SrcAccount, row.SrcVPC, row.SrcRegion, row.SrcGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "covered"
 		}
 		if to >= 0 {
 			n.hits++
 			w := n.bulk.Workload(to)
-			row.DstApp, row.DstCluster, row.DstAccount, row.DstVPC, row.DstRegion, row.DstKind, row.DstGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "instance", "covered"
+			row.DstApp, row.DstCluster, row.DstAccount, row.DstVPC, row.DstRegion, row.DstGrade = w.App, w.Cluster, w.Account, w.VPC, w.Region, "covered"
 		}
 		out, err := json.Marshal(row)
 		if err != nil {
