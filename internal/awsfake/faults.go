@@ -53,6 +53,8 @@ type Fault struct {
 	Seed uint64
 	// Stream, Shard and Table restrict the fault to requests that name them. Shard does not match writes, which name none.
 	Stream, Shard, Table string
+	// Account restricts the fault to requests that this account's credentials signed.
+	Account string
 	// Code, Message and Status are the answer of kind Failure; Status defaults to 400.
 	Code, Message string
 	Status        int
@@ -127,6 +129,7 @@ func (f *faults) next(c *call) *Fault {
 func (f *Fault) matches(c *call) bool {
 	switch {
 	case f.Op != "" && f.Op != c.operation,
+		f.Account != "" && f.Account != c.account,
 		f.Stream != "" && (c.service.name != "kinesis" || f.Stream != c.resource),
 		f.Table != "" && (c.service.name != "dynamodb" || f.Table != c.resource),
 		f.Shard != "" && f.Shard != c.shard:
@@ -163,6 +166,14 @@ func (f *Fault) failure(c *call) *apiError {
 
 // throttled is the error by which the operation's real counterpart refuses excess.
 func throttled(c *call) *apiError {
+	switch c.service.name {
+	case "ec2":
+		return &apiError{Code: "RequestLimitExceeded", Message: "Request limit exceeded. (on order)", Status: http.StatusServiceUnavailable}
+	case "ecs", "sts":
+		return failure("ThrottlingException", "Rate exceeded (on order)")
+	case "sqs":
+		return failure("RequestThrottled", "Rate exceeded (on order)")
+	}
 	if c.service.name == "kinesis" {
 		switch c.operation {
 		case "GetRecords", "GetShardIterator", "PutRecord", "PutRecords":

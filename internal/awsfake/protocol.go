@@ -2,6 +2,7 @@ package awsfake
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,6 +60,9 @@ type call struct {
 	contentType string
 	body        []byte
 	now         time.Time
+	form        url.Values // of the query protocol
+	account     string     // whose credentials signed the request
+	region      string
 	resource    string
 	shard       string
 	truncated   bool // break an event stream in the middle of its first event
@@ -153,11 +158,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.count(c.operation)
 	c.ctx, c.now = r.Context(), s.now()
+	c.account, c.region = signer(r)
+	c.account, c.region = cmp.Or(c.account, s.cfg.Account), cmp.Or(c.region, s.cfg.Region)
 	c.resource, c.shard = target(c)
 	order := s.faults.next(c)
 	result, err := s.run(c, order)
 	if s.cfg.Observe != nil {
-		s.cfg.Observe(Request{At: c.now, Service: c.service.name, Operation: c.operation, Resource: c.resource, Shard: c.shard, Error: errorCode(err)})
+		s.cfg.Observe(Request{At: c.now, Service: c.service.name, Account: c.account, Operation: c.operation, Resource: c.resource, Shard: c.shard, Error: errorCode(err)})
 	}
 	switch {
 	case errors.Is(err, errAbort), order != nil && order.Kind == LostReply:

@@ -1,5 +1,5 @@
-// Package awsfake is an AWS in memory: Kinesis and DynamoDB (with a little STS and CloudWatch) behind the wire protocols
-// that the SDKs speak, with faults on order.
+// Package awsfake is an AWS in memory: Kinesis, DynamoDB, SQS, and the inventories of EC2 and ECS (with a little STS and
+// CloudWatch) behind the wire protocols that the SDKs speak, with faults on order.
 //
 // It serves unmodified clients: aws-sdk-go-v2 and the Java KCL by polling, in JSON 1.0 and 1.1, in the CBOR that the Java
 // SDK asks for, and in Smithy's RPC v2 CBOR. It is used by tests, by the demo and by benchmarks, so it is exact where a
@@ -64,7 +64,8 @@ func AllLimits() Limits {
 // Request is what Observe is told about one request.
 type Request struct {
 	At        time.Time
-	Service   string // kinesis, dynamodb, sts, monitoring
+	Service   string // kinesis, dynamodb, sqs, ec2, ecs, sts, monitoring
+	Account   string // whose credentials signed it
 	Operation string
 	Resource  string // stream, consumer or table, when the request names one
 	Shard     string
@@ -76,6 +77,7 @@ type Server struct {
 	cfg      Config
 	kinesis  *Kinesis
 	dynamodb *DynamoDB
+	sqs      *SQS
 	faults   faults
 	answers  answerBuffers
 	services map[string]service
@@ -85,6 +87,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	counts   map[string]int
+	ec2      map[string]*EC2 // by account/region
+	ecs      map[string]*ECS
 	closed   bool
 	listen   net.Listener
 	http     *http.Server
@@ -104,21 +108,27 @@ func New(cfg Config) *Server {
 	if cfg.Account == "" {
 		cfg.Account = "123456789012"
 	}
-	s := &Server{cfg: cfg, counts: map[string]int{}}
+	s := &Server{cfg: cfg, counts: map[string]int{}, ec2: map[string]*EC2{}, ecs: map[string]*ECS{}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.kinesis = newKinesis(s)
 	s.dynamodb = newDynamoDB(s)
+	s.sqs = newSQS(s)
 	s.services = map[string]service{
-		"Kinesis_20131202":                 {name: "kinesis", operations: s.kinesis.operations()},
-		"DynamoDB_20120810":                {name: "dynamodb", errorPrefix: "com.amazonaws.dynamodb.v20120810#", operations: s.dynamodb.operations()},
-		"GraniteServiceVersion20100801":    {name: "monitoring", operations: map[string]operation{"PutMetricData": accept}},
-		"AWSSecurityTokenServiceV20110615": {name: "sts", operations: nil},
+		"Kinesis_20131202":                   {name: "kinesis", operations: s.kinesis.operations()},
+		"DynamoDB_20120810":                  {name: "dynamodb", errorPrefix: "com.amazonaws.dynamodb.v20120810#", operations: s.dynamodb.operations()},
+		"AmazonSQS":                          {name: "sqs", errorPrefix: "com.amazonaws.sqs#", operations: s.sqs.operations()},
+		"AmazonEC2ContainerServiceV20141113": {name: "ecs", operations: s.ecsOperations()},
+		"GraniteServiceVersion20100801":      {name: "monitoring", operations: map[string]operation{"PutMetricData": accept}},
+		"AWSSecurityTokenServiceV20110615":   {name: "sts", operations: nil},
 	}
 	return s
 }
 
 // Kinesis is the direct way to the streams.
 func (s *Server) Kinesis() *Kinesis { return s.kinesis }
+
+// SQS is the direct way to the queues.
+func (s *Server) SQS() *SQS { return s.sqs }
 
 // DynamoDB is the direct way to the tables.
 func (s *Server) DynamoDB() *DynamoDB { return s.dynamodb }
