@@ -1,0 +1,378 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"dredge/metadata/event"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/rs/zerolog"
+)
+
+// estate is one account in one region: what is listed, told and vouched for as one.
+type estate struct {
+	cfg     Config
+	deps    Deps
+	account string
+	region  string
+	src     string
+	api     *ec2.Client
+	log     zerolog.Logger
+	limiter *limiter
+	metrics estateMetrics
+
+	// mu guards all below and orders what is emitted: a listing, a look-up and an event may end at the same time.
+	mu     sync.Mutex
+	emit   event.Emit
+	epoch  int64
+	seq    int64
+	ledger *ledger
+	// machines and zones are of the last listing.
+	machines map[string]machine
+	zones    map[string]string
+	// listed is when the last complete listing began; 0 when there was none yet. vouched is the watermark.
+	listed, vouched int64
+	// whole says that the last listing was complete. A source that fails is silent, so that nobody waits for it.
+	whole       bool
+	covered     map[logged]coverage
+	everCovered map[logged]bool
+	uncovered   map[logged]int64
+	faults      map[string]string
+}
+
+func newEstate(cfg Config, deps Deps, account, region string, api *ec2.Client, m *metrics) *estate {
+	src := "ec2/" + account + "/" + region
+	return &estate{
+		cfg: cfg, deps: deps, account: account, region: region, src: src, api: api,
+		log: deps.Log.With().Str("source", src).Logger(), limiter: newLimiter(cfg.CallsPerSecond, deps.Now), metrics: m.estate(account, region),
+		ledger: newLedger(cfg.Consistency.Milliseconds(), cfg.MassRelease), machines: map[string]machine{}, zones: map[string]string{},
+		covered: map[logged]coverage{}, everCovered: map[logged]bool{}, uncovered: map[logged]int64{}, faults: map[string]string{},
+	}
+}
+
+func (e *estate) millis() int64 { return e.deps.Now().UnixMilli() }
+
+// progressInterval is how often the watermark is told.
+const progressInterval = 10 * time.Second
+
+// run lists and tells until ctx ends.
+func (e *estate) run(ctx context.Context) error {
+	crawl := time.NewTicker(e.cfg.CrawlInterval)
+	defer crawl.Stop()
+	for {
+		if err := e.crawl(ctx); err != nil {
+			return err
+		}
+		e.metrics.rate.Set(e.limiter.present())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-crawl.C:
+		}
+	}
+}
+
+// vouch tells the watermark as long as listings are complete.
+func (e *estate) vouch(ctx context.Context) error {
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		e.mu.Lock()
+		var err error
+		if e.whole && e.vouched > 0 {
+			err = e.tell([]event.Event{{Op: event.Progress, To: e.vouched}})
+		}
+		e.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tell numbers events and hands them over. e.mu is held.
+func (e *estate) tell(events []event.Event) error {
+	now := e.millis()
+	for i := range events {
+		e.seq++
+		ev := &events[i]
+		ev.V, ev.Src, ev.Epoch, ev.Seq, ev.Obs = event.Version, e.src, e.epoch, e.seq, now
+	}
+	e.metrics.events.Add(float64(len(events)))
+	e.metrics.claims.Set(float64(len(e.ledger.told)))
+	for some := range slices.Chunk(events, 1000) {
+		if err := e.emit(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crawl is one listing. What fails is named, counted and tried again at the next turn; the error is only that of emit.
+func (e *estate) crawl(ctx context.Context) error {
+	err := e.listAll(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		e.metrics.complete.Inc()
+		return nil
+	}
+	if _, listing := errors.AsType[*listingError](err); !listing {
+		return err
+	}
+	e.metrics.broken.Inc()
+	e.mu.Lock()
+	e.whole = false
+	e.mu.Unlock()
+	e.fault("listing", err)
+	return nil
+}
+
+// listingError is a listing that did not come to its end.
+type listingError struct{ err error }
+
+func (e *listingError) Error() string { return e.err.Error() }
+func (e *listingError) Unwrap() error { return e.err }
+
+// fault names what is wrong with one part of the work, and logs it when it changes; nil clears it.
+func (e *estate) fault(what string, err error) {
+	text := ""
+	if err != nil {
+		text = stableText(err.Error())
+	}
+	e.mu.Lock()
+	was := e.faults[what]
+	if text == "" {
+		delete(e.faults, what)
+	} else {
+		e.faults[what] = text
+	}
+	e.mu.Unlock()
+	switch {
+	case text == was:
+	case text == "":
+		e.log.Info().Str("what", what).Msg("reading EC2 works again")
+	default:
+		e.log.Error().Str("what", what).Str("fault", text).Msg("reading EC2 fails, trying again")
+	}
+}
+
+// stableText leaves the request's id out of an SDK error: it differs each time.
+func stableText(s string) string {
+	before, after, found := strings.Cut(s, "RequestID: ")
+	if !found {
+		return s
+	}
+	_, rest, _ := strings.Cut(after, ", ")
+	return before + rest
+}
+
+// listAll lists everything and tells what has changed.
+func (e *estate) listAll(ctx context.Context) error {
+	e.mu.Lock()
+	before := e.listed
+	e.mu.Unlock()
+	begin := e.millis()
+	nets, err := e.listNetworks(ctx)
+	if err != nil {
+		return &listingError{err}
+	}
+	seen, err := e.listInterfaces(ctx, before)
+	if err != nil {
+		return &listingError{err}
+	}
+	// Instances come second: what was launched meanwhile is in here, with its tags.
+	machines, err := e.listInstances(ctx)
+	if err != nil {
+		return &listingError{err}
+	}
+	if err := e.missingInstances(ctx, seen, machines); err != nil {
+		return &listingError{err}
+	}
+	v := look{begin: begin, end: e.millis(), before: before}
+	gone, doubtful, err := e.takeIn(nets, seen, machines, v)
+	if err != nil {
+		return err
+	}
+	if !doubtful && len(gone) > 0 {
+		if gone, err = e.confirm(ctx, gone, v); err != nil {
+			return err
+		}
+	}
+	if err := e.complete(gone, doubtful, v); err != nil {
+		return err
+	}
+	e.fault("listing", nil)
+	return e.listBeside(ctx, nets, seen, v)
+}
+
+// takeIn tells what a listing shows, and returns what it lacks.
+func (e *estate) takeIn(nets estateNetworks, seen []sighting, machines map[string]machine, v look) (gone []*entry, doubtful bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.machines = machines
+	clear(e.zones)
+	for id, s := range nets.subnets {
+		e.zones[id] = s.zone
+	}
+	out := e.reconcile(networks, nets.claims, v, []event.Event{{Op: event.SnapBegin}})
+	shown := e.seeAll(seen, nil, &out)
+	gone, doubtful = e.ledger.missing(interfaces, shown, v)
+	e.doubt(interfaces, gone, doubtful)
+	return gone, doubtful, e.tell(out)
+}
+
+// confirm looks what a listing lacked up by id, and returns what is really gone: interfaces move between pages while they are
+// read.
+func (e *estate) confirm(ctx context.Context, gone []*entry, v look) ([]*entry, error) {
+	found, again, err := e.lookUp(ctx, "network-interface-id", interfaceIDs(gone), v)
+	if err != nil {
+		return nil, &listingError{err}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []event.Event
+	shown := e.seeAll(found, nil, &out)
+	gone = slices.DeleteFunc(gone, func(g *entry) bool {
+		switch {
+		case shown[g.key]:
+			e.metrics.drifts.Inc()
+			return true
+		case e.ledger.told[g.key] != g: // an event has released it meanwhile
+			return true
+		}
+		g.miss(again)
+		return false
+	})
+	return gone, e.tell(out)
+}
+
+// complete ends a listing: releases, and the watermark.
+func (e *estate) complete(gone []*entry, doubtful bool, v look) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := e.ledger.release(gone, doubtful, v, nil)
+	e.listed, e.whole = v.begin, true
+	e.vouched = max(e.vouched, v.begin-e.cfg.Consistency.Milliseconds())
+	e.metrics.lastComplete.Set(float64(v.begin) / 1000)
+	return e.tell(append(out, event.Event{Op: event.SnapEnd}, event.Event{Op: event.Progress, To: e.vouched}))
+}
+
+// listBeside lists what may be missing: a permission that lacks here costs topology or coverage, not names.
+func (e *estate) listBeside(ctx context.Context, nets estateNetworks, seen []sighting, v look) error {
+	for _, l := range []struct {
+		part part
+		list func(context.Context) ([]*claim, error)
+	}{
+		{peerings, e.listPeerings},
+		{transit, func(ctx context.Context) ([]*claim, error) { return e.listTransit(ctx, nets.vpcs) }},
+		{prefixLists, e.listPrefixLists},
+	} {
+		claims, err := l.list(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		e.fault(string(l.part), err)
+		if err != nil {
+			continue
+		}
+		e.mu.Lock()
+		err = e.tell(e.reconcile(l.part, claims, look{begin: v.begin, end: e.millis(), before: v.before}, nil))
+		e.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if len(e.cfg.FlowLogs) == 0 {
+		return nil
+	}
+	now, err := e.listCoverage(ctx, nets, seen)
+	if ctx.Err() != nil {
+		return nil
+	}
+	e.fault("flow-logs", err)
+	if err != nil {
+		return nil //nolint:nilerr // named by Faults and tried again
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tell(e.tellCoverage(now, look{begin: v.begin, end: e.millis()}, nil))
+}
+
+// seeAll takes interfaces into the ledger. named, if set, replaces what their looks say of an event. e.mu is held.
+func (e *estate) seeAll(seen []sighting, named *look, out *[]event.Event) map[key]bool {
+	shown := map[key]bool{}
+	for i := range seen {
+		v := seen[i].look
+		if named != nil {
+			v.changed, v.named, v.before = named.changed, named.named, named.before
+		}
+		for _, c := range e.claims(&seen[i].NetworkInterface, e.machines) {
+			shown[c.key] = true
+			*out = e.ledger.see(c, v, *out)
+		}
+	}
+	return shown
+}
+
+// reconcile takes a complete listing of a part that has no look-up by id: a second listing confirms. e.mu is held.
+func (e *estate) reconcile(p part, claims []*claim, v look, out []event.Event) []event.Event {
+	shown := map[key]bool{}
+	for _, c := range claims {
+		shown[c.key] = true
+		out = e.ledger.see(c, v, out)
+	}
+	gone, doubtful := e.ledger.missing(p, shown, v)
+	e.doubt(p, gone, doubtful)
+	return e.ledger.release(gone, doubtful, v, out)
+}
+
+// doubt raises the alarm when a listing lacks too much, and takes it back. e.mu is held.
+func (e *estate) doubt(p part, gone []*entry, doubtful bool) {
+	what := "absence of " + string(p)
+	if !doubtful {
+		delete(e.faults, what)
+		return
+	}
+	e.metrics.doubts.Inc()
+	e.faults[what] = fmt.Sprintf("the listing of %s lacks %d that were there before; none is released before EC2 says so three times", p, len(gone))
+	e.log.Error().Str("part", string(p)).Int("missing", len(gone)).Msg("a listing lacks so much that it is doubted")
+}
+
+func interfaceIDs(entries []*entry) []string {
+	ids := map[string]bool{}
+	for _, g := range entries {
+		ids[strings.TrimPrefix(g.owner, "eni:")] = true
+	}
+	return sorted(ids)
+}
+
+// present is the rate that holds now.
+func (l *limiter) present() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rate
+}
+
+// status returns the faults, in order.
+func (e *estate) status() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]string, 0, len(e.faults))
+	for what, text := range e.faults {
+		out = append(out, e.src+": "+what+": "+text)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,78 @@
+package ec2
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// limiter is a token bucket that slows down when AWS refuses, and recovers when it does not.
+type limiter struct {
+	mu     sync.Mutex
+	now    func() time.Time
+	most   float64 // calls per second as configured
+	rate   float64
+	tokens float64
+	last   time.Time
+}
+
+func newLimiter(rate float64, now func() time.Time) *limiter {
+	return &limiter{now: now, most: rate, rate: rate, tokens: burst(rate), last: now()}
+}
+
+// burst is how much may be saved up.
+func burst(rate float64) float64 { return max(1, 2*rate) }
+
+// wait takes one token, and waits for it until ctx ends.
+func (l *limiter) wait(ctx context.Context) error {
+	for {
+		d := l.take()
+		if d == 0 {
+			return ctx.Err()
+		}
+		if err := pause(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+// take returns 0 when a token was to be had, else how long until there may be one.
+func (l *limiter) take() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	l.tokens = min(burst(l.rate), l.tokens+l.rate*now.Sub(l.last).Seconds())
+	l.last = now
+	if l.tokens >= 1 {
+		l.tokens--
+		return 0
+	}
+	return max(time.Millisecond, time.Duration((1-l.tokens)/l.rate*float64(time.Second)))
+}
+
+// throttled halves the rate and takes what was saved up: the bucket at the other side is empty.
+func (l *limiter) throttled() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = max(l.most/32, l.rate/2)
+	l.tokens = 0
+}
+
+// succeeded raises the rate a little.
+func (l *limiter) succeeded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = min(l.most, l.rate+l.most/64)
+}
+
+// pause waits for d or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
