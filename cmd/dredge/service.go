@@ -58,12 +58,13 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	leases, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases)
+	leases, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases,
+		lease.WithApplication(c.Kinesis.Application), lease.WithTableOptions(c.Kinesis.TableOptions))
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	s.worker, err = kinesis.New(c.Kinesis, kinesis.Deps{
-		Kinesis: clients.kinesis, Leases: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
+		Kinesis: clients.kinesis, Leases: leases, Fleet: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
@@ -148,6 +149,8 @@ func (s *service) leasesReady() error {
 	switch {
 	case w.Draining:
 		return errors.New("draining")
+	case w.GaveUp:
+		return errors.New("the sink makes no progress here while other workers' does")
 	case w.TableReadAt.IsZero():
 		return errors.New("the lease table was not read yet")
 	case w.Owned == 0 && w.Target > 0:

@@ -3,6 +3,7 @@ package kinesis
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"dredge/consumer/kinesis/lease"
@@ -19,6 +20,8 @@ const kinesisReadLimit = 5
 type Config struct {
 	// Application names the consumer application; it is the name of the lease table unless lease_table says otherwise.
 	Application string `yaml:"application"`
+	// TableOptions is how a missing lease table is created.
+	TableOptions lease.TableOptions `yaml:"table"`
 	// LeaseTable is the name of the DynamoDB table with the leases; empty means the application's name.
 	LeaseTable string `yaml:"lease_table"`
 	// StreamName is the name of the Kinesis stream; leave it empty when stream_arn is given.
@@ -33,9 +36,12 @@ type Config struct {
 	// WorkerID identifies this process in the lease table; empty makes one from the host name and a random part, which is right
 	// unless each start is known to get an id of its own.
 	WorkerID string `yaml:"worker_id"`
+	// Mode says what happens when the application's Java workers go over to KCL 3.x, whose leader assigns the leases: 2.x keeps the leases it
+	// has and takes no more; 3.x reports to the leader, also during the migration, and reads what it is assigned. Until then both are the same.
+	Mode string `yaml:"mode"`
 	// FailoverTime is how long a lease may go without renewal before others take it; all workers of an application must agree on it.
 	FailoverTime time.Duration `yaml:"failover_time"`
-	// TakeInterval is the time between two looks at the lease table; 0 means half of failover_time.
+	// TakeInterval is the time between two looks at the lease table; 0 means 0.465 of failover_time, which is 13 scans a minute at 10s.
 	TakeInterval time.Duration `yaml:"take_interval"`
 	// InitialPosition is where an application without leases starts: TRIM_HORIZON, LATEST or AT_TIMESTAMP.
 	InitialPosition string `yaml:"initial_position"`
@@ -52,6 +58,9 @@ type Config struct {
 	MaxInFlight int `yaml:"max_in_flight"`
 	// ShutdownTimeout bounds how long a stopping worker waits for its rows to become durable before it releases its leases anyway.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+	// GiveUp is how long the sink may make no progress, while other workers of the application do, before this worker leaves its shards to
+	// them and turns unready; up to a fifth is added at random, and 0 means never.
+	GiveUp time.Duration `yaml:"give_up"`
 	// ShardSyncInterval is the time between two comparisons of the stream's shards with the lease table.
 	ShardSyncInterval time.Duration `yaml:"shard_sync_interval"`
 	// CleanupCompleted deletes the leases of shards that were read to their end, once all their children are being read.
@@ -61,12 +70,15 @@ type Config struct {
 // DefaultConfig returns the settings that suit most streams; application and stream must be filled in.
 func DefaultConfig() Config {
 	return Config{
+		Mode:              Mode2x,
 		FailoverTime:      10 * time.Second,
+		TableOptions:      lease.DefaultTableOptions(),
 		InitialPosition:   lease.TrimHorizon,
 		ReadsPerSecond:    2,
 		IdleWait:          time.Second,
 		MaxInFlight:       64,
 		ShutdownTimeout:   25 * time.Second,
+		GiveUp:            5 * time.Minute,
 		ShardSyncInterval: time.Minute,
 		CleanupCompleted:  true,
 	}
@@ -88,15 +100,23 @@ func (c Config) Validate() error {
 		fault(`application: "" is empty; write a name, which the lease table gets too`)
 	}
 	errs = append(errs, c.validateStreams()...)
+	if err := c.TableOptions.Validate(); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fault("table.%s", line)
+		}
+	}
 	switch c.WorkerID {
 	case "Leader", "Migration3.0", "TableMigration3.5":
 		fault("worker_id: %q is the key of one of KCL's own rows; write another, or leave it out", c.WorkerID)
+	}
+	if c.Mode != Mode2x && c.Mode != Mode3x {
+		fault("mode: %q is unknown; write 2.x or 3.x", c.Mode)
 	}
 	if c.FailoverTime < time.Second || c.FailoverTime > 10*time.Minute {
 		fault("failover_time: %s must be from 1s to 10m; 10s is KCL's default", c.FailoverTime)
 	}
 	if c.TakeInterval < 0 || c.TakeInterval > 2*c.FailoverTime {
-		fault("take_interval: %s must be from 0 to twice failover_time; 0 means half of failover_time", c.TakeInterval)
+		fault("take_interval: %s must be from 0 to twice failover_time; 0 means 0.465 of it", c.TakeInterval)
 	}
 	errs = append(errs, validatePosition("", c.InitialPosition, c.InitialTimestamp)...)
 	if c.MaxLeases < 0 {
@@ -114,6 +134,9 @@ func (c Config) Validate() error {
 	if c.ShutdownTimeout <= 0 {
 		fault("shutdown_timeout: %s must be positive; 25s fits into Kubernetes' grace of 30s", c.ShutdownTimeout)
 	}
+	if c.GiveUp != 0 && c.GiveUp < 3*c.FailoverTime {
+		fault("give_up: %s is below three times failover_time; 5m is the default, 0 means never", c.GiveUp)
+	}
 	if c.ShardSyncInterval < time.Second {
 		fault("shard_sync_interval: %s is below 1s; 1m is the default", c.ShardSyncInterval)
 	}
@@ -124,7 +147,7 @@ func (c Config) takeInterval() time.Duration {
 	if c.TakeInterval > 0 {
 		return c.TakeInterval
 	}
-	return c.FailoverTime / 2
+	return c.FailoverTime * 465 / 1000
 }
 
 // renewInterval is KCL's: three tries fit into the failover time.

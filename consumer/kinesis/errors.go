@@ -21,6 +21,7 @@ var (
 	errHandOff   = errors.New("lease is handed to another worker")
 	errLeaseLost = errors.New("lease was taken by another worker")
 	errExpired   = errors.New("lease could not be renewed within the failover time")
+	errGiveUp    = errors.New("the sink makes no progress")
 	errShardEnd  = errors.New("shard was read to its end")
 )
 

@@ -367,7 +367,7 @@ type versionStore struct{ lease.Store }
 
 func (v versionStore) List(ctx context.Context) (lease.Listing, error) {
 	l, err := v.Store.List(ctx)
-	l.ClientVersion = version3x
+	l.ClientVersion = lease.Version3x
 	return l, err
 }
 

@@ -26,6 +26,7 @@ type bench struct {
 	kinesis *fakeKinesis
 	api     API // kinesis, unless a test puts a real client here
 	store   lease.Store
+	fleet   lease.Fleet
 	sink    *fakeSink
 	cfg     Config
 	running []*runningWorker
@@ -122,7 +123,7 @@ func (b *bench) start(id string, change ...func(*Config)) *runningWorker {
 	}
 	var err error
 	r.Worker, err = New(cfg, Deps{
-		Kinesis: b.api, Leases: r.store, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
+		Kinesis: b.api, Leases: r.store, Fleet: b.fleet, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -3,6 +3,7 @@ package kinesis
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -108,6 +109,9 @@ func (w *Worker) renew(h *held) error {
 	defer cancel()
 	next, err := w.store.Renew(ctx, l, r)
 	switch {
+	case errors.Is(err, lease.ErrNoTable):
+		w.stop(err)
+		return err
 	case errors.Is(err, lease.ErrLost), errors.Is(err, lease.ErrDuplicateOwner):
 		if errors.Is(err, lease.ErrDuplicateOwner) {
 			w.stop(ErrDuplicateWorkerID)
@@ -170,6 +174,9 @@ func (h *held) ours() error {
 	return context.Cause(h.life)
 }
 
+// throughputWindow is the time constant of the measured throughput.
+const throughputWindow = time.Minute
+
 // renewal is the lease as last known and what the next renewing write changes.
 func (h *held) renewal(now time.Time) (lease.Lease, lease.Renewal) {
 	safe := h.safe()
@@ -180,7 +187,8 @@ func (h *held) renewal(now time.Time) (lease.Lease, lease.Renewal) {
 		r.Checkpoint = safe
 	}
 	if d := now.Sub(h.measured); d > 0 {
-		h.kbps = (h.kbps + float64(h.bytes)/1024/d.Seconds()) / 2
+		// Smoothed over a minute: flow logs come in bursts, and the balance must not follow each.
+		h.kbps += (float64(h.bytes)/1024/d.Seconds() - h.kbps) * (1 - math.Exp(-d.Seconds()/throughputWindow.Seconds()))
 		h.bytes, h.measured = 0, now
 		r.ThroughputKBps = h.kbps
 	}

@@ -44,6 +44,9 @@ type Deps struct {
 	StreamAPI func(StreamConfig) (API, error)
 	// Leases is the lease table. Its client should be its own, with at most one retry: see lease.Client.
 	Leases lease.Store
+	// Fleet is how workers of KCL 3.x agree; *lease.DynamoDB is one. It may be nil with mode 2.x: then the application's version is known only
+	// if it stands in the lease table.
+	Fleet lease.Fleet
 	// Processor opens a Handler per shard. The partition it is given is the lease key.
 	Processor stream.Processor
 	// Budget bounds the bytes in memory: room for a whole answer is taken before each read.
@@ -70,11 +73,17 @@ type Worker struct {
 	id      string
 	sources []*source
 	store   lease.Store
+	fleet   lease.Fleet
 	proc    stream.Processor
 	budget  stream.Budget
 	log     zerolog.Logger
 	m       *metrics
 	started atomic.Bool
+	// wall is the wall clock. Nothing but what others read as a date is made of it.
+	wall func() time.Time
+	// progress is when a row was last durable, in time since born.
+	born     time.Time
+	progress atomic.Int64
 
 	// stop ends Run with a fault that no retry mends.
 	stop context.CancelCauseFunc
@@ -89,6 +98,9 @@ type Worker struct {
 	draining error         // why, once the worker stops
 	ended    chan struct{} // closed and replaced when a shard of this worker ends
 	cooling  map[string]cooldown
+	children map[string]struct{} // keys of leases that were made at the end of own shards and may be without an owner
+	version  string              // state of KCL's migration to 3.x
+	gaveUp   bool
 	table    tableView
 }
 
@@ -98,13 +110,17 @@ type tableView struct {
 	leases  []lease.Lease
 	workers []string
 	target  int
-	version string
+	// balanced says that all leases have owners and this worker lacks none.
+	balanced bool
 }
 
 // New checks cfg and deps and makes a Worker; nothing is started and nobody is called.
 func New(cfg Config, deps Deps) (*Worker, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, fmt.Errorf("kinesis consumer: %w", err)
+	}
+	if cfg.Mode == Mode3x && deps.Fleet == nil {
+		return nil, fmt.Errorf("kinesis consumer: dependency Fleet is missing, which mode %s needs", cfg.Mode)
 	}
 	id := cfg.WorkerID
 	if id == "" {
@@ -119,6 +135,9 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 		id:       id,
 		sources:  sources,
 		store:    deps.Leases,
+		fleet:    deps.Fleet,
+		wall:     time.Now,
+		born:     time.Now(),
 		proc:     deps.Processor,
 		budget:   deps.Budget,
 		log:      deps.Log.With().Str("worker", id).Logger(),
@@ -127,6 +146,7 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 		held:     map[string]*held{},
 		ended:    make(chan struct{}),
 		cooling:  map[string]cooldown{},
+		children: map[string]struct{}{},
 	}, nil
 }
 
@@ -159,19 +179,29 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.initTable(ctx); err != nil {
 		return err
 	}
+	if err := w.initVersion(ctx); err != nil {
+		return err
+	}
 	var loops sync.WaitGroup
+	if w.fleet != nil {
+		loops.Go(func() { w.fleetLoop(ctx) })
+	}
 	loops.Go(func() { w.takeLoop(ctx) })
 	loops.Go(func() { w.syncLoop(ctx) })
 
 	<-ctx.Done()
 	cause := context.Cause(ctx)
-	if errors.Is(cause, ErrAbandon) {
+	switch {
+	case errors.Is(cause, ErrAbandon):
 		end(ErrAbandon)
+	case errors.Is(cause, lease.ErrNoTable):
+		w.log.Error().Err(cause).Msg("the lease table was deleted: the worker stops; what it read is read again by whoever finds a table")
+		end(cause) // there is no row to write to
 	}
 	w.drain()
 	loops.Wait()
 	w.shards.Wait()
-	if errors.Is(cause, ErrDuplicateWorkerID) {
+	if errors.Is(cause, ErrDuplicateWorkerID) || errors.Is(cause, lease.ErrNoTable) {
 		return cause
 	}
 	return nil

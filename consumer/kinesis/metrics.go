@@ -4,6 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Ways in which a lease comes and goes: values of the label "move".
 const (
+	moveAssigned = "assigned" // the leader of a KCL 3.x fleet gave it to us
 	moveTaken    = "taken"    // nobody had it, or its owner had stopped renewing it
 	moveStolen   = "stolen"   // taken from a live worker that has more than its share
 	moveReceived = "received" // a live worker handed it over on request
@@ -17,6 +18,7 @@ const (
 const (
 	stopFenced    = "fenced"
 	stopPermanent = "permanent"
+	stopGaveUp    = "gave_up" // counted once for all shards of the worker
 )
 
 type metrics struct {
@@ -28,6 +30,7 @@ type metrics struct {
 
 	owned, leases, expired, completed prometheus.Gauge
 	workers, malformed, foreign       prometheus.Gauge
+	elsewhere                         prometheus.Gauge
 	uncovered                         prometheus.Gauge
 	suspended                         prometheus.Gauge
 
@@ -83,12 +86,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		workers:   gauge("workers", "Workers that hold leases, at the last look at the table."),
 		malformed: gauge("malformed_lease_rows", "Rows of the lease table that should be leases and cannot be read."),
 		foreign:   gauge("foreign_lease_rows", "Rows of the lease table that belong to other entities than leases."),
+		elsewhere: gauge("leases_of_other_streams", "Leases in the table of streams that this worker is not configured to read."),
 		uncovered: gauge("uncovered_shards", "Shards that no lease covers, at the last comparison: above 0 for minutes means that data is not read."),
 		suspended: gauge("taking_suspended", "1 while no leases are taken because the Java workers of this application let their leader assign them."),
 
 		moves: children("lease_moves_total", "Leases that came to this worker or left it.", "move",
-			moveTaken, moveStolen, moveReceived, moveHanded, moveLost, moveExpired, moveReleased),
-		stops: children("shard_stops_total", "Shards given up because the sink refused to go on.", "reason", stopFenced, stopPermanent),
+			moveTaken, moveAssigned, moveStolen, moveReceived, moveHanded, moveLost, moveExpired, moveReleased),
+		stops: children("shard_stops_total", "Shards given up because the sink refused to go on.", "reason", stopFenced, stopPermanent, stopGaveUp),
 
 		checkpoints: counter("checkpoint_writes_total", "Writes to the lease table that moved a checkpoint."),
 		renewals:    counter("lease_renewals_total", "Writes to the lease table that renewed a lease, with or without a checkpoint."),

@@ -28,7 +28,7 @@ func overSDK(t *testing.T, shards int, test func(*bench, *awsfake.Server)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.store = store
+		b.store, b.fleet = store, store
 		b.api = awsfaketest.Kinesis(server, func(o *kinesis.Options) { o.RetryMaxAttempts = 2 })
 		test(b, server)
 		for _, r := range b.running {

@@ -123,6 +123,9 @@ func (s *shard) start(at stream.Position) error {
 		if err != nil {
 			return &stream.PermanentError{Err: fmt.Errorf("the sink's position is none of this shard: %w", err)}
 		}
+		if err := c.CheckShard(s.h.current().Shard()); err != nil {
+			return &stream.PermanentError{Err: fmt.Errorf("the sink's position is none of this shard: %w", err)}
+		}
 		if c.Compare(s.from) > 0 {
 			s.from = c
 			s.h.reached(c)
@@ -193,6 +196,9 @@ func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win 
 			err = checkProgress(p, rd.last)
 		}
 		ticket.Progress(p, err)
+		if err == nil {
+			s.w.progressed()
+		}
 		if err != nil {
 			cancel(err)
 		} else if p == last {
@@ -252,6 +258,8 @@ func (s *shard) leave(why error) {
 	_, permanent := errors.AsType[*stream.PermanentError](why)
 	switch {
 	case errors.Is(why, errShardEnd):
+	case errors.Is(why, errGiveUp):
+		s.checkpoint() // a flush would only wait for the sink
 	case errors.Is(why, stream.ErrFenced):
 		s.w.m.stops[stopFenced].Inc()
 		s.w.coolDown(s.h.key)

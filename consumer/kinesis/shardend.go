@@ -88,9 +88,13 @@ func (s *shard) createChildren(ctx context.Context, children []shardInfo) error 
 		if err := s.awaitOtherParent(ctx, c); err != nil {
 			return err
 		}
-		if err := s.w.createLease(ctx, s.src.newLease(c, lease.TrimHorizon)); err != nil {
+		l := s.src.newLease(c, lease.TrimHorizon)
+		if err := s.w.createLease(ctx, l); err != nil {
 			return err
 		}
+		s.w.mu.Lock()
+		s.w.children[l.Key] = struct{}{}
+		s.w.mu.Unlock()
 	}
 	return nil
 }

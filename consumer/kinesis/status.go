@@ -1,8 +1,11 @@
 package kinesis
 
 import (
+	"slices"
 	"strings"
 	"time"
+
+	"dredge/consumer/kinesis/lease"
 )
 
 // Status is what a worker knows at one moment, for the status page and for scaling.
@@ -19,6 +22,10 @@ type Status struct {
 	// Target is this worker's fair share.
 	Target int `json:"target"`
 	Owned  int `json:"owned"`
+	// Balanced says that, at the last look at the table, all leases had owners and this worker lacked none.
+	Balanced bool `json:"balanced"`
+	// GaveUp says that the sink made no progress here while other workers' did, so that this worker left its shards to them.
+	GaveUp bool `json:"gave_up"`
 	// Behind is the greatest lag of this worker's shards.
 	Behind time.Duration `json:"behind"`
 	// ClientVersion is the migration state of the application's Java workers; "" when there is none.
@@ -59,9 +66,18 @@ func (w *Worker) Status() Status {
 		Workers:       w.table.workers,
 		Target:        w.table.target,
 		Owned:         len(w.held),
-		ClientVersion: w.table.version,
+		ClientVersion: w.version,
+		Balanced:      w.table.balanced,
+		GaveUp:        w.gaveUp,
 	}
-	for _, l := range w.table.leases {
+	leases := slices.Clone(w.table.leases)
+	for key, h := range w.held { // won since the table was last scanned
+		if !slices.ContainsFunc(leases, func(l lease.Lease) bool { return l.Key == key }) {
+			leases = append(leases, h.current())
+		}
+	}
+	slices.SortFunc(leases, func(x, y lease.Lease) int { return strings.Compare(x.Key, y.Key) })
+	for _, l := range leases {
 		st := ShardStatus{
 			Key: l.Key, Owner: l.ActualOwner(), Finished: l.Checkpoint.IsShardEnd(), Checkpoint: l.Checkpoint.String(),
 			Parents: l.Parents, Children: l.Children, KBps: l.ThroughputKBps,

@@ -74,6 +74,7 @@ func (s *syncer) round(ctx context.Context) error {
 		return err
 	}
 	s.m.syncs.Inc()
+	s.note(listing)
 	leases := s.src.of(listing.Leases)
 	if len(leases) == 0 {
 		return s.fill(ctx)

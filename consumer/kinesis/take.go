@@ -1,147 +1,15 @@
 package kinesis
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"dredge/consumer/kinesis/lease"
 )
-
-// balance is what one worker sees when it decides which leases to take.
-type balance struct {
-	me       string
-	leases   []lease.Lease // those whose shard is not read to its end
-	held     func(key string) bool
-	cooling  func(key string) bool
-	still    func(lease.Lease) time.Duration
-	failover time.Duration
-	max      int // 0: no bound
-}
-
-// takePlan is what to do about it.
-type takePlan struct {
-	take      []lease.Lease // free ones
-	steal     []lease.Lease // of live workers
-	handOff   bool          // steal by asking the owner
-	workers   []string      // that hold leases, and this one
-	available int
-	target    int
-}
-
-// veryOld times the failover time without a renewal makes a lease so urgent that the fair share no longer counts.
-const veryOld = 3
-
-// plan decides. Leases nobody renews are taken up to this worker's fair share; when there are none, and a worker has more than its
-// share, some of its leases are stolen. A difference of one is no reason to steal, or leases would wander for ever.
-func (b balance) plan() takePlan {
-	var (
-		p      takePlan
-		free   []lease.Lease
-		urgent []lease.Lease
-		mine   int
-		loads  = map[string]int{b.me: 0}
-		loaded = map[string][]lease.Lease{}
-	)
-	p.handOff = strings.HasPrefix(b.me, WorkerIDPrefix)
-	for _, l := range b.leases {
-		switch {
-		case b.held(l.Key):
-			mine++
-		case l.ActualOwner() == "" || b.still(l) > b.failover:
-			p.available++
-			switch {
-			case b.cooling(l.Key):
-			case b.max > 0 && b.waits(l):
-				// Room is scarce: a shard that must wait for its parents would take it from them.
-			case b.still(l) > veryOld*b.failover && l.ActualOwner() != "":
-				urgent = append(urgent, l)
-			default:
-				free = append(free, l)
-			}
-		default:
-			// A lease that is being handed over counts for its next owner, so that others don't move it again.
-			loads[l.Owner]++
-			if !strings.HasPrefix(l.ActualOwner(), WorkerIDPrefix) {
-				p.handOff = false
-			}
-			if !l.InHandOff() && l.Owner != b.me {
-				loaded[l.Owner] = append(loaded[l.Owner], l)
-			}
-		}
-	}
-	p.workers = slices.Sorted(maps.Keys(loads))
-	p.target = 1
-	if n := len(p.workers); n < len(b.leases) {
-		p.target = (len(b.leases) + n - 1) / n
-	}
-	limit := len(b.leases)
-	if b.max > 0 {
-		p.target, limit = min(p.target, b.max), b.max
-	}
-
-	shuffle(urgent)
-	shuffle(free)
-	p.take = urgent[:min(len(urgent), max(0, limit-mine))]
-	need := p.target - mine - len(p.take)
-	if need <= 0 {
-		return p
-	}
-	p.take = append(p.take, free[:min(len(free), need)]...)
-	if p.available > 0 {
-		return p
-	}
-	p.steal = b.steals(loads, loaded, need, p.target, p.handOff)
-	return p
-}
-
-// waits says whether a parent of l is not read to its end.
-func (b balance) waits(l lease.Lease) bool {
-	return slices.ContainsFunc(b.leases, func(p lease.Lease) bool { return slices.Contains(l.Parents, p.Shard()) })
-}
-
-// steals picks leases of the most loaded workers. Without the owner's help it is one at a time, since each theft repeats what
-// the owner has in flight.
-func (b balance) steals(loads map[string]int, loaded map[string][]lease.Lease, need, target int, handOff bool) []lease.Lease {
-	most := 1
-	if handOff {
-		most = need
-	}
-	for _, ls := range loaded {
-		shuffle(ls)
-	}
-	var out []lease.Lease
-	for len(out) < most {
-		victims := slices.SortedFunc(maps.Keys(loaded), func(x, y string) int {
-			return cmp.Or(cmp.Compare(loads[y], loads[x]), strings.Compare(x, y))
-		})
-		if len(victims) == 0 {
-			break
-		}
-		v := victims[0]
-		over := loads[v] - target
-		// With nobody over the share, someone who lacks two or more still takes one: the rounding up left others short.
-		if over < 0 || over == 0 && need-len(out) < 2 {
-			break
-		}
-		ls := loaded[v]
-		out = append(out, ls[len(ls)-1])
-		if loaded[v] = ls[:len(ls)-1]; len(ls) == 1 {
-			delete(loaded, v)
-		}
-		loads[v]--
-	}
-	return out
-}
-
-func shuffle(ls []lease.Lease) {
-	rand.Shuffle(len(ls), func(i, j int) { ls[i], ls[j] = ls[j], ls[i] })
-}
 
 // cooldown keeps this worker off a lease that it gave up because the sink refused it.
 type cooldown struct {
@@ -168,13 +36,15 @@ func (w *Worker) warmUp(key string) {
 	delete(w.cooling, key)
 }
 
-// handOffPoll is how often the table is looked at while a lease is on its way to us.
-const handOffPoll = 500 * time.Millisecond
-
-// Client versions in which Java's leader assigns leases, and a worker that takes them disturbs it.
 const (
-	version3xRollback = "CLIENT_VERSION_3X_WITH_ROLLBACK"
-	version3x         = "CLIENT_VERSION_3X"
+	// handOffPoll is how often the table is looked at while a lease is on its way to us.
+	handOffPoll = 500 * time.Millisecond
+	// startPoll is the time to the next look while the table is empty, and after the first lease of all: others start too.
+	startPoll = 1500 * time.Millisecond
+	// settleTimes the failover time after leases were moved, the throughput of their workers is measured anew.
+	settleTimes = 3
+	// takers bounds the writes to the table that are under way at once to win leases.
+	takers = 8
 )
 
 // taker is the state of the taking goroutine.
@@ -183,35 +53,60 @@ type taker struct {
 	seen *observer
 	// incoming are leases that their owners were asked for, and until when it is worth looking for them.
 	incoming map[string]time.Time
+	// isKnown says that the table has shown our id to others.
+	isKnown bool
+	pulled  time.Time // when leases were last asked for
+	sink    sinkWatch
 }
 
-// takeLoop looks at the lease table and takes leases until ctx ends.
+// takeLoop looks at the lease table and takes leases, or those that it was assigned, until ctx ends.
 func (w *Worker) takeLoop(ctx context.Context) {
-	t := &taker{Worker: w, seen: newObserver(), incoming: map[string]time.Time{}}
+	t := &taker{Worker: w, seen: newObserver(), incoming: map[string]time.Time{}, sink: newSinkWatch(w.cfg.GiveUp)}
 	next := time.Now()
 	for ctx.Err() == nil {
 		if !time.Now().Before(next) {
-			if err := t.round(ctx); err != nil && ctx.Err() == nil {
+			wait, err := t.turn(ctx)
+			if errors.Is(err, lease.ErrNoTable) {
+				w.stop(err)
+				return
+			}
+			if err != nil && ctx.Err() == nil {
 				w.m.leaseErrors.Inc()
 				w.log.Warn().Err(err).Msg("lease table not read, trying again")
 			}
-			next = time.Now().Add(jittered(w.cfg.takeInterval()))
+			next = time.Now().Add(wait)
 		}
 		t.collect(ctx)
 		wait := time.Until(next)
 		if len(t.incoming) > 0 {
 			wait = min(wait, handOffPoll)
 		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-w.takeSoon:
 			next = time.Now()
-		case <-time.After(wait):
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
-	if len(t.incoming) > 0 && w.life.Err() == nil {
+	if w.life.Err() != nil {
+		return
+	}
+	if w.follows() {
+		t.refuseAssigned()
+	}
+	if len(t.incoming) > 0 {
 		t.waive()
 	}
+}
+
+// turn does what the application's state asks for, and returns the time to the next turn.
+func (t *taker) turn(ctx context.Context) (time.Duration, error) {
+	if t.follows() {
+		return jittered(t.cfg.FailoverTime), t.discover(ctx)
+	}
+	return t.round(ctx)
 }
 
 // waive gives up leases that were asked for and may arrive only now that the worker stops: in the table they would look owned until
@@ -237,17 +132,24 @@ func (t *taker) waive() {
 	}
 }
 
-// round is one look at the table and what follows from it.
-func (t *taker) round(ctx context.Context) error {
+// round is one look at the table and what follows from it. It returns the time to the next one.
+func (t *taker) round(ctx context.Context) (time.Duration, error) {
+	wait := t.cfg.takeInterval() + rand.N(t.cfg.takeInterval()/50+1)
 	start := time.Now()
 	listing, err := t.listLeases(ctx)
 	if err != nil {
-		return err
+		return wait, err
 	}
-	t.seen.update(listing.Leases, time.Now())
+	end := time.Now()
+	if listing.ClientVersion != "" || t.fleet == nil {
+		t.setVersion(listing.ClientVersion)
+	}
+	if t.seen.update(listing.Leases, t.id, end) {
+		t.sink.othersMoved(end)
+	}
 	if err := t.checkWorkerID(listing.Leases); err != nil {
 		t.stop(err)
-		return nil
+		return wait, nil
 	}
 	t.forgetDead(listing.Leases, start)
 
@@ -255,27 +157,61 @@ func (t *taker) round(ctx context.Context) error {
 	open := slices.DeleteFunc(slices.Clone(listing.Leases), func(l lease.Lease) bool {
 		return l.Checkpoint.IsShardEnd() || t.sourceOf(l) == nil
 	})
-	p := balance{
+	t.isKnown = slices.ContainsFunc(open, func(l lease.Lease) bool { return l.Owner == t.id })
+	b := balance{
 		me:       t.id,
 		leases:   open,
 		held:     t.holds,
 		cooling:  t.isCooling,
+		own:      t.isOwnChild,
 		still:    func(l lease.Lease) time.Duration { return t.seen.still(l, start) },
+		free:     func(l lease.Lease) time.Duration { return t.seen.free(l, start, t.cfg.FailoverTime) },
 		failover: t.cfg.FailoverTime,
 		max:      t.cfg.MaxLeases,
-	}.plan()
-	t.publish(listing, len(open), p)
-	if v := listing.ClientVersion; v == version3x || v == version3xRollback {
-		// Java's leader assigns the leases now. Ours are kept, but taking would work against it.
-		return nil
+		known:    t.isKnown,
+		moved:    !t.pulled.IsZero() && start.Sub(t.pulled) < settleTimes*t.cfg.FailoverTime,
 	}
-	for _, l := range p.take {
-		t.take(ctx, l, moveTaken)
+	p := b.plan()
+	if t.watchSink(end) {
+		// Taking more would only stop more shards. One lease at a time tells whether the sink has come back.
+		b.max, b.known = 1, false
+		p = b.plan()
+		p.steal = nil
+		if t.sink.isResting(end) {
+			p.take = nil
+		}
 	}
+	t.publish(listing, open, p)
+	if lease.LeaderAssigns(t.clientVersion()) {
+		// A leader assigns the leases now. Ours are kept, but taking would work against it.
+		return wait, nil
+	}
+	t.takeAll(ctx, p.take)
 	for _, l := range p.steal {
 		t.steal(ctx, l, p.handOff)
 	}
-	return nil
+	switch expiry, pending := t.seen.nextExpiry(start, t.cfg.FailoverTime); {
+	case len(open) == 0, !t.isKnown && len(p.take)+len(p.steal) > 0:
+		wait = min(wait, startPoll)
+	case pending:
+		// Someone has stopped renewing: the next look is just when that is beyond doubt.
+		wait = min(wait, max(expiry, handOffPoll))
+	}
+	return wait, nil
+}
+
+// takeAll takes leases, several at a time: thousands of them must not wait for one another's answers.
+func (t *taker) takeAll(ctx context.Context, leases []lease.Lease) {
+	var taking sync.WaitGroup
+	room := make(chan struct{}, takers)
+	for _, l := range leases {
+		room <- struct{}{}
+		taking.Go(func() {
+			t.take(ctx, l, moveTaken)
+			<-room
+		})
+	}
+	taking.Wait()
 }
 
 // listTableTimeout bounds one scan of the lease table, which may have many pages.
@@ -322,23 +258,49 @@ func (t *taker) isCooling(key string) bool {
 	return time.Now().Before(t.cooling[key].until)
 }
 
-func (t *taker) publish(listing lease.Listing, open int, p takePlan) {
-	t.m.leases.Set(float64(open))
-	t.m.completed.Set(float64(len(listing.Leases) - open))
-	t.m.expired.Set(float64(p.available))
-	t.m.workers.Set(float64(len(p.workers)))
-	t.m.malformed.Set(float64(listing.Malformed))
-	t.m.foreign.Set(float64(listing.Foreign))
-	t.m.suspended.Set(0)
-	if v := listing.ClientVersion; v == version3x || v == version3xRollback {
-		t.m.suspended.Set(1)
-	}
+// isOwnChild says whether this worker made the lease when it had read the shard's parent to its end. Whoever ends a shard goes on with its
+// children at once, and lets the balance come later.
+func (t *taker) isOwnChild(key string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.table.version != listing.ClientVersion {
-		t.log.Info().Str("was", t.table.version).Str("is", listing.ClientVersion).Msg("client version of the application changed")
+	_, ok := t.children[key]
+	return ok
+}
+
+func (t *taker) publish(listing lease.Listing, open []lease.Lease, p takePlan) {
+	t.note(listing)
+	t.m.leases.Set(float64(len(open)))
+	t.m.expired.Set(float64(p.available))
+	t.m.workers.Set(float64(len(p.workers)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.table.workers, t.table.target = p.workers, p.target
+	t.table.balanced = p.available == 0 && len(p.steal) == 0 && len(t.incoming) == 0
+	for key := range t.children {
+		if t.held[key] != nil || !slices.ContainsFunc(open, func(l lease.Lease) bool { return l.Key == key && l.ActualOwner() == "" }) {
+			delete(t.children, key)
+		}
 	}
-	t.table = tableView{at: time.Now(), leases: listing.Leases, workers: p.workers, target: p.target, version: listing.ClientVersion}
+}
+
+// note keeps what a scan of the table showed, for Status and the metrics.
+func (w *Worker) note(listing lease.Listing) {
+	completed, elsewhere := 0, 0
+	for _, l := range listing.Leases {
+		switch {
+		case w.sourceOf(l) == nil:
+			elsewhere++
+		case l.Checkpoint.IsShardEnd():
+			completed++
+		}
+	}
+	w.m.completed.Set(float64(completed))
+	w.m.elsewhere.Set(float64(elsewhere))
+	w.m.malformed.Set(float64(listing.Malformed))
+	w.m.foreign.Set(float64(listing.Foreign))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.table.at, w.table.leases = time.Now(), listing.Leases
 }
 
 // take makes l ours and starts its shard. The write is not cut short by a shutdown: a take that lands unheard of would leave
@@ -364,6 +326,8 @@ func (t *taker) win(ctx context.Context, l lease.Lease, move string, write func(
 	switch {
 	case err == nil:
 		t.hold(won, sent, move)
+	case errors.Is(err, lease.ErrNoTable):
+		t.stop(err)
 	case !errors.Is(err, lease.ErrLost): // else another was faster
 		t.log.Warn().Err(err).Str("shard", l.Key).Msg("lease not taken")
 	}
@@ -375,7 +339,7 @@ func (w *Worker) insist(ctx context.Context, write func() error) error {
 	again := backoff{min: 50 * time.Millisecond, max: time.Second}
 	for {
 		err := write()
-		if err == nil || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrDuplicateOwner) {
+		if err == nil || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrDuplicateOwner) || errors.Is(err, lease.ErrNoTable) {
 			return err
 		}
 		w.m.leaseErrors.Inc()
@@ -399,6 +363,7 @@ func (t *taker) steal(ctx context.Context, l lease.Lease, handOff bool) {
 		t.take(ctx, now, moveStolen)
 		return
 	}
+	t.pulled = time.Now()
 	t.incoming[l.Key] = time.Now().Add(t.cfg.ShutdownTimeout + t.cfg.FailoverTime)
 	_, err = t.store.BeginHandOff(ctx, now, t.id)
 	switch {

@@ -16,7 +16,10 @@ func plainBalance(me string, leases []lease.Lease, held map[string]bool) balance
 		me: me, leases: leases, failover: 10 * time.Second,
 		held:    func(k string) bool { return held[k] },
 		cooling: func(string) bool { return false },
+		own:     func(string) bool { return false },
 		still:   func(lease.Lease) time.Duration { return 0 },
+		free:    func(lease.Lease) time.Duration { return 0 },
+		known:   true,
 	}
 }
 
@@ -53,6 +56,7 @@ func TestPlan(t *testing.T) {
 	f("bounded", b, 2, 0)
 	b = plainBalance(me, mk("b", "b", "b", "b"), nil)
 	b.still = func(lease.Lease) time.Duration { return 31 * time.Second }
+	b.free = b.still
 	f("all expired long ago", b, 4, 0)
 	b = plainBalance(me, mk("b", "b", "b", me, me), map[string]bool{"3": true, "4": true})
 	b.still = func(l lease.Lease) time.Duration {
@@ -61,6 +65,7 @@ func TestPlan(t *testing.T) {
 		}
 		return 0
 	}
+	b.free = b.still
 	f("very old beyond the share", b, 1, 0)
 	b.max = 2
 	f("but not beyond the bound", b, 0, 0)
@@ -137,7 +142,7 @@ func TestObserver(t *testing.T) {
 	o, t0 := newObserver(), time.Unix(1000, 0)
 	at := func(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
 	owned, free := lease.Lease{Key: "owned", Owner: "b", Counter: 5}, lease.Lease{Key: "free"}
-	o.update([]lease.Lease{owned, free}, at(0))
+	o.update([]lease.Lease{owned, free}, "me", at(0))
 	if got := o.still(owned, at(3)); got != 3*time.Second {
 		t.Errorf("newly seen owned: still for %s", got)
 	}
@@ -145,12 +150,12 @@ func TestObserver(t *testing.T) {
 		t.Errorf("newly seen free: still for %s", got)
 	}
 	owned.Counter++
-	o.update([]lease.Lease{owned, free}, at(8))
+	o.update([]lease.Lease{owned, free}, "me", at(8))
 	if got := o.still(owned, at(9)); got != time.Second {
 		t.Errorf("renewed: still for %s", got)
 	}
-	o.update(nil, at(10))
-	o.update([]lease.Lease{owned}, at(20))
+	o.update(nil, "me", at(10))
+	o.update([]lease.Lease{owned}, "me", at(20))
 	if got := o.still(owned, at(21)); got != time.Second {
 		t.Errorf("vanished and back: still for %s", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ const tablePoll = time.Second
 type Client interface {
 	CreateTable(ctx context.Context, in *dynamodb.CreateTableInput, opts ...func(*dynamodb.Options)) (*dynamodb.CreateTableOutput, error)
 	DescribeTable(ctx context.Context, in *dynamodb.DescribeTableInput, opts ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	UpdateContinuousBackups(ctx context.Context, in *dynamodb.UpdateContinuousBackupsInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateContinuousBackupsOutput, error)
+	Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
 	Scan(ctx context.Context, in *dynamodb.ScanInput, opts ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error)
 	GetItem(ctx context.Context, in *dynamodb.GetItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
 	PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
@@ -30,34 +33,46 @@ type Client interface {
 
 // DynamoDB is the lease table in DynamoDB.
 type DynamoDB struct {
-	table  string
-	client Client
+	table       string
+	application string // names KCL's other tables
+	client      Client
+	options     TableOptions
+	layout      layout
 }
 
 var _ Store = (*DynamoDB)(nil)
 
 // NewDynamoDB makes a store over the table of that name; by KCL's custom that is the application's name.
-func NewDynamoDB(table string, client Client) (*DynamoDB, error) {
+func NewDynamoDB(table string, client Client, opts ...Option) (*DynamoDB, error) {
 	if table == "" {
 		return nil, errors.New(`lease table "": want a name; the application's name is the custom`)
 	}
 	if client == nil {
 		return nil, errors.New("lease table: no DynamoDB client")
 	}
-	return &DynamoDB{table: table, client: client}, nil
+	d := &DynamoDB{table: table, application: table, client: client, options: DefaultTableOptions()}
+	for _, o := range opts {
+		o(d)
+	}
+	if err := d.options.Validate(); err != nil {
+		return nil, fmt.Errorf("lease table %q: %w", table, err)
+	}
+	return d, nil
 }
 
 // Init implements Store.
 func (d *DynamoDB) Init(ctx context.Context) error {
 	wait := time.Duration(0) // a new table is looked at once right away
+	made := false
 	for {
 		out, err := d.client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &d.table})
-		var missing *types.ResourceNotFoundException
 		switch {
-		case errors.As(err, &missing):
-			if err := d.create(ctx); err != nil {
+		case isMissing(err):
+			mine, err := d.create(ctx)
+			if err != nil {
 				return err
 			}
+			made = made || mine
 		case err != nil:
 			return fmt.Errorf("describe lease table %q: %w", d.table, err)
 		case out.Table == nil:
@@ -68,6 +83,9 @@ func (d *DynamoDB) Init(ctx context.Context) error {
 			}
 			// A table that is being changed can be used.
 			if s := out.Table.TableStatus; s == types.TableStatusActive || s == types.TableStatusUpdating {
+				if made && d.options.PointInTimeRecovery {
+					return d.keepHistory(ctx)
+				}
 				return nil
 			}
 		}
@@ -78,21 +96,6 @@ func (d *DynamoDB) Init(ctx context.Context) error {
 			wait = tablePoll
 		}
 	}
-}
-
-func (d *DynamoDB) create(ctx context.Context) error {
-	_, err := d.client.CreateTable(ctx, &dynamodb.CreateTableInput{
-		TableName:                 &d.table,
-		AttributeDefinitions:      []types.AttributeDefinition{{AttributeName: aws.String(attrKey), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:                 []types.KeySchemaElement{{AttributeName: aws.String(attrKey), KeyType: types.KeyTypeHash}},
-		BillingMode:               types.BillingModePayPerRequest,
-		DeletionProtectionEnabled: aws.Bool(false),
-	})
-	var inUse *types.ResourceInUseException
-	if err != nil && !errors.As(err, &inUse) { // in use: another worker creates it too
-		return fmt.Errorf("create lease table %q: %w", d.table, err)
-	}
-	return nil
 }
 
 // checkKey keeps us from writing into a table of something else, such as that of vmware-go-kcl, whose key is ShardID.
@@ -116,7 +119,7 @@ func (d *DynamoDB) List(ctx context.Context) (Listing, error) {
 	for {
 		page, err := d.client.Scan(ctx, &dynamodb.ScanInput{TableName: &d.table, ExclusiveStartKey: start})
 		if err != nil {
-			return Listing{}, fmt.Errorf("scan lease table %q: %w", d.table, err)
+			return Listing{}, d.fault("scan", "", err)
 		}
 		for _, it := range page.Items {
 			if cv := clientVersion(it); cv != "" {
@@ -148,7 +151,7 @@ func (d *DynamoDB) Get(ctx context.Context, key string) (Lease, error) {
 		TableName: &d.table, Key: item{attrKey: text(key)}, ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {
-		return Lease{}, fmt.Errorf("get lease %q: %w", key, err)
+		return Lease{}, d.fault("get lease", key, err)
 	}
 	if len(out.Item) == 0 || isForeign(out.Item) {
 		return Lease{}, ErrNotFound
@@ -175,7 +178,7 @@ func (d *DynamoDB) Create(ctx context.Context, l Lease) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("create lease %q: %w", l.Key, err)
+		return false, d.fault("create lease", l.Key, err)
 	}
 	return true, nil
 }
@@ -188,7 +191,7 @@ func (d *DynamoDB) Renew(ctx context.Context, l Lease, r Renewal) (Lease, error)
 			return l.renewed(r), nil
 		}
 		if !errors.Is(err, errRefused) {
-			return l, fmt.Errorf("renew lease %q: %w", l.Key, err)
+			return l, d.fault("renew lease", l.Key, err)
 		}
 		if row == nil {
 			return Lease{}, ErrLost
@@ -249,7 +252,7 @@ func (d *DynamoDB) Take(ctx context.Context, l Lease, owner string) (Lease, erro
 	case err == nil:
 		return l.taken(owner), nil
 	case !errors.Is(err, errRefused):
-		return Lease{}, fmt.Errorf("take lease %q: %w", l.Key, err)
+		return Lease{}, d.fault("take lease", l.Key, err)
 	case row != nil && tookBefore(*row, l, owner):
 		return *row, nil
 	default:
@@ -272,7 +275,7 @@ func (d *DynamoDB) Evict(ctx context.Context, l Lease) error {
 		case err == nil:
 			return nil
 		case !errors.Is(err, errRefused):
-			return fmt.Errorf("evict lease %q: %w", l.Key, err)
+			return d.fault("evict lease", l.Key, err)
 		case row != nil && handOffUnseen(l, *row):
 			l = *row // at most once: the new l knows of the hand-off
 		default:
@@ -296,7 +299,7 @@ func (d *DynamoDB) BeginHandOff(ctx context.Context, l Lease, owner string) (Lea
 		l.Owner, l.CheckpointOwner = owner, l.Owner
 		return l, nil
 	case !errors.Is(err, errRefused):
-		return Lease{}, fmt.Errorf("begin hand-off of lease %q: %w", l.Key, err)
+		return Lease{}, d.fault("begin hand-off of lease", l.Key, err)
 	case row != nil && row.Owner == owner && row.CheckpointOwner == l.Owner:
 		return *row, nil
 	default:
@@ -312,7 +315,7 @@ func (d *DynamoDB) EndHandOff(ctx context.Context, l Lease) error {
 	e.remove(attrCheckpointOwner)
 	e.whereOwners(l)
 	if _, err := d.update(ctx, l.Key, e); err != nil && !errors.Is(err, errRefused) {
-		return fmt.Errorf("end hand-off of lease %q: %w", l.Key, err)
+		return d.fault("end hand-off of lease", l.Key, err)
 	}
 	return nil
 }
@@ -334,7 +337,7 @@ func (d *DynamoDB) UpdateMeta(ctx context.Context, key string, m Meta) error {
 	if _, err := d.update(ctx, key, e); errors.Is(err, errRefused) {
 		return ErrNotFound
 	} else if err != nil {
-		return fmt.Errorf("update lease %q: %w", key, err)
+		return d.fault("update lease", key, err)
 	}
 	return nil
 }
@@ -361,9 +364,20 @@ func (d *DynamoDB) Delete(ctx context.Context, l Lease) error {
 		return ErrLost
 	}
 	if err != nil {
-		return fmt.Errorf("delete lease %q: %w", l.Key, err)
+		return d.fault("delete lease", l.Key, err)
 	}
 	return nil
+}
+
+// fault says what failed, and marks the loss of the table, which no retry mends.
+func (d *DynamoDB) fault(doing, key string, err error) error {
+	if key != "" {
+		doing += " " + strconv.Quote(key)
+	}
+	if isMissing(err) {
+		return fmt.Errorf("%s: table %q: %w", doing, d.table, ErrNoTable)
+	}
+	return fmt.Errorf("%s: table %q: %w", doing, d.table, err)
 }
 
 // errRefused says that the condition of a write did not hold.

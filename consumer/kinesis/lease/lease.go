@@ -31,6 +31,8 @@ var (
 	ErrShardEnded = errors.New("lease stands at SHARD_END: no other checkpoint may replace it")
 	// ErrForeignTable says that the table exists but is not a KCL lease table. No retry mends it.
 	ErrForeignTable = errors.New("not a KCL lease table")
+	// ErrNoTable says that the table was there and is no more. A worker must not make it anew: an empty table has no checkpoints.
+	ErrNoTable = errors.New("the lease table does not exist any more")
 )
 
 // HashRange is the inclusive range of 128-bit hash keys of a shard, in decimal.
