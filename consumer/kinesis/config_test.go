@@ -91,7 +91,7 @@ func TestStatus(t *testing.T) {
 		w := b.start("dredge-a")
 		b.write(shardID(0), 10)
 		b.wantAll(5 * time.Second)
-		b.await("table read", 10*time.Second, func() bool { return len(w.Status().Shards) == 2 })
+		b.await("table read", 10*time.Second, func() bool { return len(w.Status().Shards) == 2 && w.Status().Owned == 2 })
 		s := w.Status()
 		if s.Application != "app" || s.Stream != "flows" || s.WorkerID != "dredge-a" || s.Unfinished != 2 || s.Owned != 2 || len(s.Workers) != 1 {
 			t.Errorf("status = %+v", s)

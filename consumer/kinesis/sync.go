@@ -69,13 +69,12 @@ func (s *syncer) round(ctx context.Context) error {
 		}
 		kick(s.takeSoon) // its leases can be told from others' now
 	}
-	listing, err := s.listLeases(ctx)
+	all, err := s.recentLeases(ctx)
 	if err != nil {
 		return err
 	}
 	s.m.syncs.Inc()
-	s.note(listing)
-	leases := s.src.of(listing.Leases)
+	leases := s.src.of(all)
 	if len(leases) == 0 {
 		return s.fill(ctx)
 	}
@@ -97,6 +96,23 @@ func (s *syncer) round(ctx context.Context) error {
 		return s.cleanUp(ctx, shards, leases)
 	}
 	return nil
+}
+
+// recentLeases is the table as the taking goroutine, or another stream's comparison, saw it a moment ago, or as it is now: a scan of
+// thousands of leases is not made twice.
+func (w *Worker) recentLeases(ctx context.Context) ([]lease.Lease, error) {
+	w.mu.Lock()
+	at, leases := w.table.at, w.table.leases
+	w.mu.Unlock()
+	if len(leases) > 0 && time.Since(at) <= w.cfg.takeInterval()+w.cfg.takeInterval()/50 {
+		return leases, nil
+	}
+	listing, err := w.listLeases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.note(listing)
+	return listing.Leases, nil
 }
 
 // fill makes the first leases of a stream, at its initial position.
