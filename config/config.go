@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dredge/consumer/kinesis"
+	"dredge/druid"
 	"dredge/internal/httpd"
 	"dredge/internal/telemetry"
 	"dredge/pipeline"
@@ -35,6 +36,8 @@ type Config struct {
 	Sink SinkConfig `yaml:"sink"`
 	// DeadLetter says what becomes of input that is no flow log.
 	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
+	// Druid is the cluster that reads the topics; for `dredge druid`.
+	Druid druid.Config `yaml:"druid"`
 }
 
 // Default is what runs when the file says nothing. It is valid except for what only the user can know.
@@ -48,6 +51,7 @@ func Default() Config {
 		Rows:       row.DefaultConfig(),
 		Sink:       defaultSink(),
 		DeadLetter: defaultDeadLetter(),
+		Druid:      druid.DefaultConfig(),
 	}
 }
 
@@ -63,6 +67,7 @@ func (c Config) Validate() error {
 		under("rows", c.Rows.Validate()),
 		under("sink", c.Sink.Validate()),
 		under("dead_letter", c.DeadLetter.Validate()),
+		under("druid", c.Druid.Validate()),
 	}
 	if !reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		errs = append(errs, under("kinesis", c.Kinesis.Validate()))

@@ -59,6 +59,7 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newCheckCmd(),
 		newConfigCmd(),
 		newGenerateCmd(),
+		newDruidCmd(),
 		newDocsCmd(),
 		newVersionCmd(),
 	)

@@ -91,6 +91,9 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	if err != nil {
 		return err
 	}
+	if err := outputs.check(ctx); err != nil {
+		return errors.Join(err, outputs.close())
+	}
 	p, err := loadReplay(ctx, c, outputs, log, reg)
 	if err != nil {
 		return errors.Join(err, outputs.close())

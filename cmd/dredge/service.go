@@ -102,12 +102,23 @@ func (s *service) run(ctx context.Context) error {
 	}
 	beside.Go(func() error { return s.http.Run(background) })
 
+	s.prepareOutputs(ctx)
 	err := s.awaitIdentity(ctx)
 	if err == nil {
 		err = s.worker.Run(ctx)
 	}
 	stop()
 	return errors.Join(err, beside.Wait(), s.outputs.close())
+}
+
+// prepareOutputs makes a topic that is missing and may be made, and says what is wrong with the outputs. It stops nothing: a broker
+// that is away now may be there when the first row is.
+func (s *service) prepareOutputs(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := s.outputs.check(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error().Err(err).Msg("the sink is not as it should be; `dredge check` tells more")
+	}
 }
 
 // awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not

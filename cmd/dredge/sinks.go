@@ -19,7 +19,7 @@ import (
 type outputs struct {
 	sink       sink.Sink
 	deadLetter sink.DeadLetter
-	// check tries the connections and says what is wrong with them.
+	// check tries the connections, makes the topics that are missing and may be made, and says what is wrong.
 	check func(context.Context) error
 	// describe names the sink and its guarantee for people.
 	describe string

@@ -1,0 +1,101 @@
+package druid
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed questions/*.sql
+var questionFiles embed.FS
+
+// Question is a query that ships with dredge.
+type Question struct {
+	// Name is what it is called by: who-talks-to-whom.
+	Name string
+	// Doc says what it answers.
+	Doc string
+	// App says that it asks for one application.
+	App bool
+	sql string
+}
+
+// Questions returns every shipped query by name.
+func Questions() ([]Question, error) {
+	files, err := questionFiles.ReadDir("questions")
+	if err != nil {
+		return nil, err
+	}
+	var list []Question
+	for _, f := range files {
+		text, err := questionFiles.ReadFile("questions/" + f.Name())
+		if err != nil {
+			return nil, err
+		}
+		doc, sql, ok := strings.Cut(string(text), "\n")
+		if !ok || !strings.HasPrefix(doc, "-- ") {
+			return nil, fmt.Errorf("questions/%s does not begin with a line that says what it answers", f.Name())
+		}
+		list = append(list, Question{Name: strings.TrimSuffix(f.Name(), ".sql"), Doc: strings.TrimPrefix(doc, "-- "), App: strings.Contains(sql, "{app}"), sql: sql})
+	}
+	return list, nil
+}
+
+// Ask names what a question is asked of.
+type Ask struct {
+	From, To time.Time
+	// App is the application; only questions with App use it.
+	App string
+	// Limit bounds the rows of the answer.
+	Limit int
+}
+
+// SQL returns the query and its parameters.
+func (q Question) SQL(d Datasources, ask Ask) (string, []Parameter, error) {
+	if q.App && ask.App == "" {
+		return "", nil, fmt.Errorf("%s asks for one application; name it with --app", q.Name)
+	}
+	sql := strings.NewReplacer("{raw}", quote(d.Raw), "{minute}", quote(d.Minute), "{late}", quote(d.Late), "{limit}", strconv.Itoa(ask.Limit)).Replace(strings.TrimSpace(q.sql))
+	// What remains in braces becomes parameters, in the order of the text.
+	values := map[string]Parameter{"{from}": At(ask.From), "{to}": At(ask.To), "{app}": Text(ask.App)}
+	var params []Parameter
+	var out strings.Builder
+	for {
+		at, name := -1, ""
+		for _, n := range slices.Sorted(maps.Keys(values)) {
+			if i := strings.Index(sql, n); i >= 0 && (at < 0 || i < at) {
+				at, name = i, n
+			}
+		}
+		if at < 0 {
+			break
+		}
+		out.WriteString(sql[:at] + "?")
+		params = append(params, values[name])
+		sql = sql[at+len(name):]
+	}
+	out.WriteString(sql)
+	return out.String(), params, nil
+}
+
+// Ask answers a question. A table that has no rows yet answers with none.
+func (c *Client) Ask(ctx context.Context, d Datasources, q Question, ask Ask) (Result, error) {
+	sql, params, err := q.SQL(d, ask)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := c.Query(ctx, sql, params...)
+	if NoTable(err) {
+		return Result{}, fmt.Errorf("%w; no row has reached that datasource yet (see `dredge druid status`)", err)
+	}
+	return r, err
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func sortedKeysOf(m map[int64]*Hour) []int64 { return slices.Sorted(maps.Keys(m)) }

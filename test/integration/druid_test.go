@@ -1,0 +1,186 @@
+//go:build integration
+
+package integration
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dredge/druid"
+)
+
+// TestO4: the supervisor spec that dredge makes is accepted by a real Druid, which reads the rows from a real Kafka, and the sums by
+// addresses, ports and action equal those of the generator's lines. The spec that Druid keeps shows no difference, every shipped
+// question is answered, and reconciling finds nothing. The run with a million flows is `make chaos`; here it is some ten thousand.
+func TestO4(t *testing.T) {
+	dir := t.TempDir()
+	binary := build(t)
+	addresses := strings.Fields(setting(t, "DREDGE_TEST_DRUID"))
+	name := prefix() + "raw"
+	config := filepath.Join(dir, "dredge.yaml")
+	yaml := `sink:
+  type: kafka
+  kafka: {brokers: ["` + setting(t, "DREDGE_TEST_KAFKA") + `"], topic: ` + name + `, create_topic: true, partitions: 2, replication: 1}
+druid:
+  overlord: ` + addresses[0] + `
+  broker: ` + addresses[1] + `
+  datasources: {raw: ` + name + `, minute: ` + name + `_1m, late: ` + name + `_late}
+  supervisor: {task_duration: 1m}
+`
+	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := dredge(t, binary, nil, args...)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("dredge %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.String())
+		}
+		return string(out)
+	}
+	run("generate", "--out", dir, "--for", "3m")
+	logs, err := filepath.Glob(filepath.Join(dir, "flows-*.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("generate wrote %v (%v)", logs, err)
+	}
+	lines, bytes, sums := generated(t, logs)
+	input := append([]string{"--identity", filepath.Join(dir, "events.jsonl")}, logs...)
+	run(append([]string{"replay", "-c", config}, input...)...)
+
+	run("druid", "apply", "-c", config)
+	if out := run("druid", "apply", "-c", config); !strings.Contains(out, "unchanged") {
+		t.Errorf("the second apply says %q; an unchanged supervisor must be left alone", out)
+	}
+	run("druid", "diff", "-c", config)
+
+	client, err := druid.NewClient(druid.Config{Overlord: addresses[0], Broker: addresses[1], Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	defer func() { _ = client.Terminate(t.Context(), name) }()
+	var total druid.Result
+	await(t, "every row in Druid", 3*time.Minute, func() bool {
+		var err error
+		total, err = client.Query(t.Context(), `SELECT COUNT(*), SUM(bytes), SUM(flows) FROM "`+name+`"`)
+		if err != nil && !druid.NoTable(err) {
+			t.Fatal(err)
+		}
+		return err == nil && total.Rows[0][0] == float64(lines)
+	})
+	if total.Rows[0][1] != float64(bytes) || total.Rows[0][2] != float64(lines) {
+		t.Errorf("Druid sums %v bytes and %v flows; the generator wrote %d bytes in %d lines", total.Rows[0][1], total.Rows[0][2], bytes, lines)
+	}
+	byFlow, err := client.Query(t.Context(), `SELECT src_ip, dst_ip, src_port, dst_port, action, SUM(bytes), COUNT(*) FROM "`+name+`" GROUP BY 1, 2, 3, 4, 5`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string][2]int64{}
+	for _, r := range byFlow.Rows {
+		sum, _ := r[5].(float64)
+		n, _ := r[6].(float64)
+		have[strings.Join([]string{str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4])}, " ")] = [2]int64{int64(sum), int64(n)}
+	}
+	if d := cmp.Diff(sums, have); d != "" {
+		t.Errorf("bytes and rows by addresses, ports and action, the generator's lines against Druid:\n%.4000s", d)
+	}
+
+	run("druid", "status", "-c", config)
+	reconciled := run("druid", "reconcile", "-c", config, "--from", "24h", "--json")
+	var hours []druid.Hour
+	if err := json.Unmarshal([]byte(reconciled), &hours); err != nil {
+		t.Fatal(err)
+	}
+	var raw int64
+	for _, h := range hours {
+		raw += h.Raw
+	}
+	if raw != lines {
+		t.Errorf("reconcile counts %d rows of %d", raw, lines)
+	}
+	questions, err := druid.Questions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range questions {
+		out := run("druid", "query", "-c", config, q.Name, "--from", "24h", "--app", "web", "--json")
+		if empty := strings.TrimSpace(out) == ""; empty != (q.Name == "doubles") && q.Name != "dependencies" && !strings.Contains(q.Name, "minute") {
+			t.Errorf("%s answers %.100q", q.Name, out)
+		}
+	}
+	// A suspended supervisor publishes; the rows stay.
+	if err := client.Suspend(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a published segment", 2*time.Minute, func() bool {
+		s, err := client.TableStatus(t.Context(), druid.Table{Datasource: name}, time.Now().Add(-time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Segments > 0 && s.Unavailable == 0 && s.Tasks == 0
+	})
+	again, err := client.Query(t.Context(), `SELECT COUNT(*) FROM "`+name+`"`)
+	if err != nil || again.Rows[0][0] != float64(lines) {
+		t.Errorf("after publishing Druid counts %v of %d rows (%v)", again.Rows, lines, err)
+	}
+}
+
+func str(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// generated counts the lines with traffic in flow logs with a header, sums their bytes, and both by addresses, ports and action.
+func generated(t *testing.T, logs []string) (lines, bytes int64, sums map[string][2]int64) {
+	t.Helper()
+	sums = map[string][2]int64{}
+	for _, path := range logs {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scan := bufio.NewScanner(f)
+		scan.Scan()
+		header := strings.Fields(scan.Text())
+		for scan.Scan() {
+			fields := strings.Fields(scan.Text())
+			get := func(names ...string) string {
+				for _, n := range names {
+					if i := slices.Index(header, n); i >= 0 && fields[i] != "-" {
+						return fields[i]
+					}
+				}
+				return ""
+			}
+			if get("log-status") != "OK" {
+				continue
+			}
+			n, err := strconv.ParseInt(get("bytes"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines++
+			bytes += n
+			k := strings.Join([]string{get("pkt-srcaddr", "srcaddr"), get("pkt-dstaddr", "dstaddr"), get("srcport"), get("dstport"), get("action")}, " ")
+			sum := sums[k]
+			sums[k] = [2]int64{sum[0] + n, sum[1] + 1}
+		}
+		if err := scan.Err(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close() //nolint:errcheck // was only read
+	}
+	return lines, bytes, sums
+}
