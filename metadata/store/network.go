@@ -158,11 +158,7 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 	case event.Release:
 		n.ends = insertMark(n.ends, mark{e.End(), e.Acc})
 	case event.Topology:
-		r := route{to, mark{e.Start(), e.Acc}}
-		if !slices.Contains(n.routes, r) {
-			n.routes = append(slices.Clone(n.routes), r)
-			slices.SortFunc(n.routes, func(a, b route) int { return cmp.Or(compareMarks(a.begin, b.begin), cmp.Compare(a.to, b.to)) })
-		}
+		n.addRoute(route{to, mark{e.Start(), e.Acc}})
 	default:
 		n.begins = insertMark(n.begins, mark{e.Start(), e.Acc})
 		if e.EP != nil {
@@ -184,6 +180,46 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 		sc.delegates.Store(true)
 	}
 	sc.nets.Store(t.with(p, claims))
+}
+
+// loadNetwork adds what was told of a network elsewhere. The scope's lock is held.
+func (sc *scope) loadNetwork(told *network) {
+	t := sc.nets.Load()
+	var claims []*network
+	if t != nil {
+		claims = slices.Clone(t.byPrefix[told.prefix])
+	}
+	i, found := slices.BinarySearchFunc(claims, told.owner, func(n *network, owner string) int { return cmp.Compare(n.owner, owner) })
+	n := &network{prefix: told.prefix, owner: told.owner}
+	if found {
+		*n = *claims[i]
+		claims[i] = n
+	} else {
+		claims = slices.Insert(claims, i, n)
+	}
+	for _, m := range told.begins {
+		n.begins = insertMark(n.begins, m)
+	}
+	for _, m := range told.ends {
+		n.ends = insertMark(n.ends, m)
+	}
+	for _, r := range told.routes {
+		n.addRoute(r)
+	}
+	for _, v := range told.info {
+		n.info, _ = merge(n.info, v, compareEndpoints)
+	}
+	if n.delegated() {
+		sc.delegates.Store(true)
+	}
+	sc.nets.Store(t.with(told.prefix, claims))
+}
+
+func (n *network) addRoute(r route) {
+	if !slices.Contains(n.routes, r) {
+		n.routes = append(slices.Clone(n.routes), r)
+		slices.SortFunc(n.routes, func(a, b route) int { return cmp.Or(compareMarks(a.begin, b.begin), cmp.Compare(a.to, b.to)) })
+	}
 }
 
 // declared returns the most specific network that covers ip at t, leaving interfaces' own prefixes out unless delegated.

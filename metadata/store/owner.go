@@ -233,12 +233,7 @@ func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
 		Kind: e.EP.Kind, ENI: e.EP.ENI, Instance: e.EP.Instance, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ,
 	}}) {
 		changed = true
-		f.ep = m.endpoint(f.ep.Owner)
-		f.place = o.placeOf(&f.ep)
-		f.node = 0
-		if !strings.HasPrefix(f.ep.Owner, eniPrefix) && f.ep.ENI != "" {
-			f.node = o.intern(eniPrefix + f.ep.ENI)
-		}
+		o.settle(f, &m)
 	}
 	if e.SDC != nil || e.Shared != nil || e.Forwarder != nil {
 		var c bool
@@ -259,6 +254,16 @@ func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
 		f.more = &m
 	}
 	return changed
+}
+
+// settle works out what the sources' words on f's endpoint come to.
+func (o *owners) settle(f *facts, m *details) {
+	f.ep = m.endpoint(f.ep.Owner)
+	f.place = o.placeOf(&f.ep)
+	f.node = 0
+	if !strings.HasPrefix(f.ep.Owner, eniPrefix) && f.ep.ENI != "" {
+		f.node = o.intern(eniPrefix + f.ep.ENI)
+	}
 }
 
 // tellEndpoint keeps the latest word of each source.

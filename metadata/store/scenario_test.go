@@ -13,7 +13,7 @@ import (
 )
 
 // give applies events written as JSON Lines; seconds stand where milliseconds belong.
-func give(t *testing.T, s *Store, lines ...string) {
+func give(t testing.TB, s *Store, lines ...string) {
 	t.Helper()
 	d := event.NewDecoder(strings.NewReader(strings.Join(lines, "\n")))
 	for range lines {
