@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,8 @@ type Format struct {
 	fields  []Field
 	columns []column
 	set     FieldSet
+	// usual says that this is the default layout, for which the decoder has a faster way.
+	usual bool
 	// place is the column of a known field plus one, 0 when the layout does not have it.
 	place [fieldCount]uint16
 	// others is the column of every name that the catalogue does not have, by its hyphenated spelling.
@@ -169,6 +172,7 @@ func newFormat(names []string) (*Format, error) {
 		}
 		f.keys[i] = before + strings.ReplaceAll(name, "-", "_") + `":`
 	}
+	f.usual = slices.Equal(f.fields, defaultFields())
 	return f, nil
 }
 
@@ -186,10 +190,7 @@ func mustFormat(fields []Field) *Format {
 
 //nolint:gochecknoglobals // read-only: the two layouts that AWS gives when none is asked for
 var (
-	defaultFormat = mustFormat([]Field{
-		FieldVersion, FieldAccountID, FieldInterfaceID, FieldSrcAddr, FieldDstAddr, FieldSrcPort, FieldDstPort,
-		FieldProtocol, FieldPackets, FieldBytes, FieldStart, FieldEnd, FieldAction, FieldLogStatus,
-	})
+	defaultFormat        = mustFormat(defaultFields())
 	transitGatewayFormat = mustFormat([]Field{
 		FieldVersion, FieldResourceType, FieldAccountID, FieldTransitGatewayID, FieldTransitGatewayAttachmentID,
 		FieldTransitGatewaySrcVPCAccountID, FieldTransitGatewayDstVPCAccountID, FieldTransitGatewaySrcVPCID,
@@ -201,6 +202,14 @@ var (
 		FieldFlowDirection, FieldPktSrcAWSService, FieldPktDstAWSService,
 	})
 )
+
+// defaultFields is the layout that AWS uses when nobody asks for another.
+func defaultFields() []Field {
+	return []Field{
+		FieldVersion, FieldAccountID, FieldInterfaceID, FieldSrcAddr, FieldDstAddr, FieldSrcPort, FieldDstPort,
+		FieldProtocol, FieldPackets, FieldBytes, FieldStart, FieldEnd, FieldAction, FieldLogStatus,
+	}
+}
 
 // DefaultFormat is the fourteen fields of version 2. It is always the same pointer.
 func DefaultFormat() *Format { return defaultFormat }

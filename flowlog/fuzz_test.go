@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -281,4 +282,56 @@ func FuzzParseFormat(f *testing.F) {
 		}
 		IsHeader([]byte(s))
 	})
+}
+
+// FuzzUsual holds the faster way for the default layout to the general one.
+func FuzzUsual(f *testing.F) {
+	for _, s := range []string{
+		lineOK, lineNoData, lineIPv6, lineNegative,
+		"2 1 e 1.2.3.4 255.255.255.255 0 65535 255 99999999 100000000 0000000001 9999999999 REJECT OK",
+		"2 1 e 1.2.3.4 1.2.3.256 0 65536 6 1 1 1418530010 1418530009 ACCEPT OK",
+		"2 1 e 1.2.3.4 1.2.3.4 00080 443 256 1 1 1418530010 1418530010123 ACCEPT OK",
+		"2 - - 1.2.3.4 1.2.3.4 80 443 6 1 1 1418530010 1418530010 - SKIPDATA",
+		"10  1 e\t 1.2.3.4 01.2.3.4 80 4 6 1 1 1418530010 141853001x ACCEPT OK \r\n",
+		"2 1 e 1.2.3.4 1.2.3.4 80 443 6 1 1 1418530010 1418530010 A O",
+		"2 1 e 1.2.3.4 1.2.3.4 80 443 6 1 x 1418530010 -418530010 ACCEPT OK",
+		strings.Repeat(" ", 70) + lineOK + strings.Repeat(" ", 70),
+	} {
+		f.Add([]byte(s))
+	}
+	general := *DefaultFormat()
+	general.usual = false
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var a, b Batch
+		ra, rb := NewDecoder().Append(&a, nil, line, 3, 4), NewDecoder().Append(&b, &general, line, 3, 4)
+		if ra != rb || len(a.Records) != len(b.Records) {
+			t.Fatalf("%q: %q and %q", line, ra, rb)
+		}
+		if len(a.Records) == 0 {
+			return
+		}
+		x, y := a.Records[0], b.Records[0]
+		for _, info := range Fields() {
+			if string(x.Text(info.Field)) != string(y.Text(info.Field)) {
+				t.Fatalf("%q: %s is %q and %q", line, info.Name, x.Text(info.Field), y.Text(info.Field))
+			}
+		}
+		x.Format, x.batch, y.Format, y.batch = nil, nil, nil, nil
+		if !reflect.DeepEqual(x, y) {
+			t.Fatalf("%q: %+v and %+v", line, x, y)
+		}
+	})
+}
+
+// The ordinary line must go the faster way.
+func TestUsualLine(t *testing.T) {
+	var spans [14]span
+	var r Record
+	split([]byte(lineOK), spans[:])
+	if !DefaultFormat().usual || !NewDecoder().usual(&r, []byte(lineOK), &spans) {
+		t.Error("not taken for a usual line")
+	}
+	if format(t, formatFive).usual || TransitGatewayFormat().usual {
+		t.Error("another layout is taken for the default one")
+	}
 }

@@ -42,11 +42,21 @@ func split(line []byte, spans []span) int {
 
 // spaces returns a bit for every space among the bytes of b, at most 64.
 func spaces(b []byte) (mask uint64) {
+	if len(b) == 64 {
+		w := (*[64]byte)(b)
+		lo := spaces8(w[0:8]) | spaces8(w[8:16])<<8 | spaces8(w[16:24])<<16 | spaces8(w[24:32])<<24
+		hi := spaces8(w[32:40]) | spaces8(w[40:48])<<8 | spaces8(w[48:56])<<16 | spaces8(w[56:64])<<24
+		return lo | hi<<32
+	}
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:]) ^ ' '*lanes
-		zero := ^((x&^highs + ^uint64(highs)) | x) & highs // the top bit of every byte that is 0; exact
-		mask |= zero >> 7 * 0x0102040810204080 >> 56 << i  // those eight bits side by side
+		mask |= spaces8(b[i:i+8]) << (i & 63)
+	}
+	if i == len(b) {
+		return mask
+	}
+	if len(b) >= 8 { // the last eight bytes, of which some were looked at before
+		return mask | spaces8(b[len(b)-8:])<<((len(b)-8)&63)
 	}
 	for ; i < len(b); i++ {
 		if b[i] == ' ' {
@@ -54,6 +64,13 @@ func spaces(b []byte) (mask uint64) {
 		}
 	}
 	return mask
+}
+
+// spaces8 is spaces for eight bytes.
+func spaces8(b []byte) uint64 {
+	x := binary.LittleEndian.Uint64(b) ^ ' '*lanes
+	zero := ^((x&^highs + ^uint64(highs)) | x) & highs // the top bit of every byte that is 0; exact
+	return zero >> 7 * 0x0102040810204080 >> 56        // those eight bits side by side
 }
 
 // scanUint reads line[at:end], at least one byte, as an integer; not ok when it has other bytes than digits or a value
@@ -72,6 +89,22 @@ func scanUint(line []byte, at, end int) (v uint64, ok bool) {
 		return head*1e8 + tail, ok
 	}
 	return eightDigits(binary.LittleEndian.Uint64(line[at:]), n)
+}
+
+// of returns the text of s.
+func (s span) of(line []byte) []byte { return line[s.off : uint32(s.off)+uint32(s.len)] }
+
+// number reads s as an integer of up to eight digits; eight bytes of line must follow its beginning.
+func (s span) number(line []byte) (v uint64, ok bool) {
+	v, ok = eightDigits(binary.LittleEndian.Uint64(line[s.off:]), int(s.len)&15)
+	return v, ok && s.len <= 8
+}
+
+// tenDigits reads the first ten bytes of b as an integer.
+func tenDigits(b []byte) (v uint64, ok bool) {
+	high, low := uint64(b[0])-'0', uint64(b[1])-'0'
+	v, ok = eightDigits(binary.LittleEndian.Uint64(b[2:]), 8)
+	return (high*10+low)*1e8 + v, ok && high <= 9 && low <= 9
 }
 
 // eightDigits reads the first n of the eight bytes in x, n from 1 to 8; the first byte is the lowest.
