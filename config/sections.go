@@ -7,6 +7,7 @@ import (
 
 	"dredge/metadata"
 	identityfile "dredge/metadata/file"
+	"dredge/metadata/geo"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
 )
@@ -15,6 +16,8 @@ import (
 type IdentityConfig struct {
 	// File is a JSON Lines file of identity events, or a folder of them, that is followed as it grows.
 	File identityfile.Config `yaml:"file"`
+	// Geo says whose public addresses are: Amazon's published ranges, and databases of countries and autonomous systems.
+	Geo geo.Config `yaml:"geo"`
 	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
 	StartTimeout time.Duration `yaml:"start_timeout"`
 	// Store says how long knowledge is kept and what is believed.
@@ -22,7 +25,7 @@ type IdentityConfig struct {
 }
 
 func defaultIdentity() IdentityConfig {
-	return IdentityConfig{File: identityfile.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
+	return IdentityConfig{File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
 }
 
 // Validate reports every fault of c.
@@ -31,7 +34,7 @@ func (c IdentityConfig) Validate() error {
 	if c.StartTimeout < 0 || c.StartTimeout > time.Hour {
 		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
 	}
-	return errors.Join(append(errs, under("file", c.File.Validate()), under("store", c.Store.Validate()))...)
+	return errors.Join(append(errs, under("file", c.File.Validate()), under("geo", c.Geo.Validate()), under("store", c.Store.Validate()))...)
 }
 
 // The kinds of sink.

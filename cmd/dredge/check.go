@@ -73,6 +73,7 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	check("kinesis stream", func(ctx context.Context) (string, error) { return checkStream(ctx, clients.kinesis, c) })
 	check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
 	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
+	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
 	printAdvice(out, c.Pipeline.Formats)
 	if failed > 0 {

@@ -28,6 +28,8 @@ type coreDeps struct {
 	sink       sink.Sink
 	deadLetter sink.DeadLetter
 	identity   *store.Store
+	// public names public ends; nil leaves that to the records.
+	public enrich.PublicNames
 	// gate holds rows back until identity is complete; a replay knows everything beforehand.
 	gate bool
 	log  zerolog.Logger
@@ -38,7 +40,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	join, err := enrich.New(enrich.Config{
 		NamingGrades: c.Identity.Store.Naming(),
 		ColumnSets:   c.Rows.ColumnSets,
-	}, enrich.Deps{Resolver: d.identity, Registerer: d.reg})
+	}, enrich.Deps{Resolver: d.identity, Public: d.public, Registerer: d.reg})
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)
 	}

@@ -133,7 +133,13 @@ func loadReplay(ctx context.Context, c config.Config, outputs *outputs, log zero
 			return nil, err
 		}
 	}
-	core, err := newCore(c, coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: log, reg: reg})
+	deps := coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: log, reg: reg}
+	if public, err := loadPublic(ctx, c); err != nil {
+		return nil, err
+	} else if public != nil {
+		deps.public = public
+	}
+	core, err := newCore(c, deps)
 	if err != nil {
 		return nil, err
 	}

@@ -17,9 +17,11 @@ import (
 	"dredge/config"
 	"dredge/consumer/kinesis"
 	"dredge/consumer/kinesis/lease"
+	"dredge/enrich"
 	"dredge/internal/httpd"
 	"dredge/internal/page"
 	"dredge/metadata/file"
+	"dredge/metadata/geo"
 	"dredge/metadata/store"
 )
 
@@ -31,7 +33,9 @@ type service struct {
 	core   *core
 	worker *kinesis.Worker
 	// source is nil when no identity file is configured.
-	source  *file.Source
+	source *file.Source
+	// public is nil when nothing of public addresses is configured.
+	public  *geo.Geo
 	http    *httpd.Server
 	outputs *outputs
 }
@@ -49,11 +53,18 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 			return nil, fmt.Errorf("identity.file: %w", err)
 		}
 	}
+	var public enrich.PublicNames
+	if c.Identity.Geo.Enabled() {
+		if s.public, err = geo.New(c.Identity.Geo, geo.Dependencies{Logger: log, Registerer: reg}); err != nil {
+			return nil, fmt.Errorf("identity.geo: %w", err)
+		}
+		public = s.public
+	}
 	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
 		return nil, err
 	}
 	s.core, err = newCore(c, coreDeps{
-		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, gate: true, log: log, reg: reg,
+		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, log: log, reg: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
@@ -99,6 +110,10 @@ func (s *service) run(ctx context.Context) error {
 	beside.Go(func() error { return s.core.identity.Run(background) })
 	if s.source != nil {
 		beside.Go(func() error { return s.source.Run(background) })
+	}
+	if s.public != nil {
+		beside.Go(func() error { return s.public.Run(background) })
+		beside.Go(func() error { return reloadOnHangup(background, s.public) })
 	}
 	beside.Go(func() error { return s.http.Run(background) })
 
