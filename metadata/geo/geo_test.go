@@ -401,7 +401,7 @@ func TestBadFilesLeaveTheOldInForce(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- fx.Run(ctx) }()
 		poll := func() {
-			time.Sleep(10 * time.Second) //nolint:forbidigo // virtual
+			<-time.After(10 * time.Second) // virtual
 			synctest.Wait()
 		}
 		synctest.Wait()
