@@ -49,6 +49,19 @@ type Config struct {
 	InitialTimestamp time.Time `yaml:"initial_timestamp"`
 	// MaxLeases bounds the shards that this worker reads; 0 means no bound.
 	MaxLeases int `yaml:"max_leases"`
+	// Reader says how shards are read: polling (GetRecords), or fan_out (SubscribeToShard), which costs more and leaves other readers
+	// of the stream their calls.
+	Reader string `yaml:"reader"`
+	// ConsumerName is the stream consumer that fan_out reads as, registered when it is missing; empty means the application's name.
+	ConsumerName string `yaml:"consumer_name"`
+	// ConsumerARN is an existing stream consumer for fan_out to read as, in place of consumer_name; nothing is registered then.
+	ConsumerARN string `yaml:"consumer_arn"`
+	// StallTimeout is how long a shard may want to be read and fail before its reader begins anew and the restart is counted; time
+	// without room in memory does not count.
+	StallTimeout time.Duration `yaml:"stall_timeout"`
+	// KPLOutOfRange says what happens to a user record of a Kinesis Producer Library aggregate that belongs to another shard, which
+	// happens after a reshard: keep, drop_record, or drop_aggregate as Java does, which drops its whole aggregate.
+	KPLOutOfRange string `yaml:"kpl_out_of_range"`
 	// ReadsPerSecond is how often a shard is read per second while it is not behind, from 0.1 to 5; a shard that is behind is read 5
 	// times a second.
 	ReadsPerSecond float64 `yaml:"reads_per_second"`
@@ -74,6 +87,9 @@ func DefaultConfig() Config {
 		FailoverTime:      10 * time.Second,
 		TableOptions:      lease.DefaultTableOptions(),
 		InitialPosition:   lease.TrimHorizon,
+		Reader:            ReaderPolling,
+		StallTimeout:      time.Minute,
+		KPLOutOfRange:     OutOfRangeKeep,
 		ReadsPerSecond:    2,
 		IdleWait:          time.Second,
 		MaxInFlight:       64,
@@ -121,6 +137,14 @@ func (c Config) Validate() error {
 	errs = append(errs, validatePosition("", c.InitialPosition, c.InitialTimestamp)...)
 	if c.MaxLeases < 0 {
 		fault("max_leases: %d is negative; 0 means no bound", c.MaxLeases)
+	}
+	if c.StallTimeout < 10*time.Second {
+		fault("stall_timeout: %s is below 10s; 1m is the default", c.StallTimeout)
+	}
+	switch c.KPLOutOfRange {
+	case OutOfRangeKeep, OutOfRangeDropRecord, OutOfRangeDropAggregate:
+	default:
+		fault("kpl_out_of_range: %q is unknown; write keep, drop_record or drop_aggregate", c.KPLOutOfRange)
 	}
 	if c.ReadsPerSecond < 0.1 || c.ReadsPerSecond > kinesisReadLimit {
 		fault("reads_per_second: %g must be from 0.1 to %d, which is all that Kinesis gives one shard; 2 leaves room for a second reader", c.ReadsPerSecond, kinesisReadLimit)

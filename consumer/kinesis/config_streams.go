@@ -2,6 +2,7 @@ package kinesis
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"dredge/consumer/kinesis/lease"
@@ -19,6 +20,12 @@ type StreamConfig struct {
 	InitialPosition string `yaml:"initial_position"`
 	// InitialTimestamp is the start for AT_TIMESTAMP, in RFC 3339; every worker of the application must be given the same.
 	InitialTimestamp time.Time `yaml:"initial_timestamp"`
+	// Reader says how this stream's shards are read: polling or fan_out; empty means the application's.
+	Reader string `yaml:"reader"`
+	// ConsumerName is the stream consumer that fan_out reads as, registered when it is missing; empty means the application's.
+	ConsumerName string `yaml:"consumer_name"`
+	// ConsumerARN is an existing stream consumer for fan_out to read as, in place of consumer_name; nothing is registered then.
+	ConsumerARN string `yaml:"consumer_arn"`
 }
 
 // label names the stream for people.
@@ -34,12 +41,19 @@ func (c Config) streams() []StreamConfig {
 	if len(c.Streams) == 0 {
 		return []StreamConfig{{
 			StreamName: c.StreamName, StreamARN: c.StreamARN, RoleARN: c.RoleARN, InitialPosition: c.InitialPosition, InitialTimestamp: c.InitialTimestamp,
+			Reader: c.Reader, ConsumerName: c.ConsumerName, ConsumerARN: c.ConsumerARN,
 		}}
 	}
 	out := make([]StreamConfig, len(c.Streams))
 	for i, s := range c.Streams {
 		if s.InitialPosition == "" {
 			s.InitialPosition, s.InitialTimestamp = c.InitialPosition, c.InitialTimestamp
+		}
+		if s.Reader == "" {
+			s.Reader = c.Reader
+		}
+		if s.Reader == ReaderFanOut && s.ConsumerName == "" && s.ConsumerARN == "" {
+			s.ConsumerName = c.ConsumerName
 		}
 		out[i] = s
 	}
@@ -48,10 +62,10 @@ func (c Config) streams() []StreamConfig {
 
 func (c Config) validateStreams() []error {
 	if len(c.Streams) == 0 {
-		return validateStream("", c.StreamName, c.StreamARN)
+		return append(validateStream("", c.StreamName, c.StreamARN), c.streams()[0].validateReader("")...)
 	}
 	var errs []error
-	for _, one := range []struct{ key, value string }{{"stream_name", c.StreamName}, {"stream_arn", c.StreamARN}, {"role_arn", c.RoleARN}} {
+	for _, one := range []struct{ key, value string }{{"stream_name", c.StreamName}, {"stream_arn", c.StreamARN}, {"role_arn", c.RoleARN}, {"consumer_arn", c.ConsumerARN}} {
 		if one.value != "" {
 			errs = append(errs, fmt.Errorf("%s: %q is given beside streams; write it into the list, or leave streams out", one.key, one.value))
 		}
@@ -60,6 +74,7 @@ func (c Config) validateStreams() []error {
 	for i, s := range c.Streams {
 		at := fmt.Sprintf("streams[%d].", i)
 		errs = append(errs, validateStream(at, s.StreamName, s.StreamARN)...)
+		errs = append(errs, c.streams()[i].validateReader(at)...)
 		if s.InitialPosition != "" || !s.InitialTimestamp.IsZero() {
 			errs = append(errs, validatePosition(at, s.InitialPosition, s.InitialTimestamp)...)
 		}
@@ -95,4 +110,26 @@ func validatePosition(at, position string, timestamp time.Time) []error {
 		return []error{fmt.Errorf("%sinitial_position: %q is unknown; write TRIM_HORIZON, LATEST or AT_TIMESTAMP", at, position)}
 	}
 	return nil
+}
+
+func (s StreamConfig) validateReader(at string) (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(at+format, args...)) }
+	switch s.Reader {
+	case ReaderFanOut:
+		if s.ConsumerName != "" && s.ConsumerARN != "" {
+			fault("consumer_arn: %q is given beside consumer_name %q; write only one of them", s.ConsumerARN, s.ConsumerName)
+		}
+		if s.ConsumerARN != "" && !strings.Contains(s.ConsumerARN, "/consumer/") {
+			fault("consumer_arn: %q is not the ARN of a stream consumer; it looks like arn:aws:kinesis:REGION:ACCOUNT:stream/STREAM/consumer/NAME:NUMBER", s.ConsumerARN)
+		}
+	case ReaderPolling:
+		for key, value := range map[string]string{"consumer_name": s.ConsumerName, "consumer_arn": s.ConsumerARN} {
+			if value != "" {
+				fault("%s: %q has no meaning with reader %s; write reader: fan_out, or leave it out", key, value, s.Reader)
+			}
+		}
+	default:
+		fault("reader: %q is unknown; write polling or fan_out", s.Reader)
+	}
+	return errs
 }

@@ -32,8 +32,9 @@ const (
 	faultThrottled fault = "throttled"        // wait longer
 	faultExpired   fault = "expired_iterator" // ask for a new iterator
 	faultGone      fault = "not_found"        // the shard, or the stream, is not there
-	faultArgument  fault = "invalid_argument" // for a stored sequence number: it is older than the stream keeps
-	faultOther     fault = "other"            // try again
+	faultArgument  fault = "invalid_argument"
+	faultTrimmed   fault = "trimmed" // what faultArgument means for a stored sequence number
+	faultOther     fault = "other"   // try again
 )
 
 // faultOf names the class of err. Whatever it does not know is worth another try: reading has no side effects.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -369,30 +368,6 @@ func (v versionStore) List(ctx context.Context) (lease.Listing, error) {
 	l, err := v.Store.List(ctx)
 	l.ClientVersion = lease.Version3x
 	return l, err
-}
-
-func TestKPLRecordsAreCountedAndPassedOn(t *testing.T) {
-	inBubble(t, 1, func(b *bench) {
-		aggregate := "\xF3\x89\x9A\xC2" + strings.Repeat("x", 40)
-		b.written = []string{aggregate}
-		b.kinesis.put(shardID(0), aggregate)
-		// A Java worker has done a part of it.
-		seq := *b.kinesis.shard(shardID(0)).records[0].SequenceNumber
-		if _, err := b.store.Create(t.Context(), lease.Lease{Key: shardID(0), Checkpoint: lease.Checkpoint{Sequence: seq, Sub: 3}}); err != nil {
-			t.Fatal(err)
-		}
-		w := b.start("dredge-a")
-		b.wantAll(5 * time.Second)
-		if n := w.metric("aggregated_records_total"); n != 1 {
-			t.Errorf("%v aggregated records counted", n)
-		}
-		w.stop()
-		b.start("dredge-b")
-		b.advance(5 * time.Second)
-		if _, repeats := b.sink.got(); repeats != 0 {
-			t.Error("the aggregate was delivered again after it was done with as a whole")
-		}
-	})
 }
 
 func TestBudgetIsTakenBeforeEachRead(t *testing.T) {

@@ -32,12 +32,13 @@ type API interface {
 	ListShards(ctx context.Context, in *kinesis.ListShardsInput, opts ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error)
 	GetShardIterator(ctx context.Context, in *kinesis.GetShardIteratorInput, opts ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error)
 	GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, opts ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error)
-	// DescribeStreamSummary is called only when the application reads several streams.
+	// DescribeStreamSummary is called only when the application reads several streams, or by fan_out.
 	DescribeStreamSummary(ctx context.Context, in *kinesis.DescribeStreamSummaryInput, opts ...func(*kinesis.Options)) (*kinesis.DescribeStreamSummaryOutput, error)
 }
 
 // Deps is what a Worker works with. All fields are needed, unless they say otherwise.
 type Deps struct {
+	// Kinesis must also be a FanOutAPI for streams that are read by fan_out; *kinesis.Client is both.
 	Kinesis API
 	// StreamAPI, when not nil, makes the client for one stream, for instance with the credentials of the stream's role; else all are read by
 	// Kinesis. New calls it once per configured stream.

@@ -21,12 +21,28 @@ const (
 	stopGaveUp    = "gave_up" // counted once for all shards of the worker
 )
 
+// Why an aggregate was passed on whole: values of the label "reason".
+const (
+	kplChecksum  = "checksum"
+	kplMalformed = "malformed"
+)
+
+// What happened to user records outside their shard's hash range: values of the label "outcome".
+const (
+	outOfRangeKept    = "kept"
+	outOfRangeDropped = "dropped"
+)
+
 type metrics struct {
 	behind *prometheus.GaugeVec // shard: removed when the shard is given up
 
-	reads, bytes, records, aggregated prometheus.Counter
-	throttled, iterators, readErrors  prometheus.Counter
-	trimmed                           prometheus.Counter
+	reads, bytes, records            prometheus.Counter
+	throttled, iterators, readErrors prometheus.Counter
+	trimmed, restarts                prometheus.Counter
+	aggregated, userRecords          prometheus.Counter
+	kplBroken, outOfRange            map[string]prometheus.Counter
+	subscriptions, conflicts         prometheus.Counter
+	closedForRoom                    prometheus.Counter
 
 	owned, leases, expired, completed prometheus.Gauge
 	workers, malformed, foreign       prometheus.Gauge
@@ -70,14 +86,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "How far the last read of a shard of this worker was behind the shard's tip, in milliseconds.",
 		}, []string{"shard"}),
 
-		reads:      counter("get_records_calls_total", "GetRecords calls that were answered."),
-		bytes:      counter("read_bytes_total", "Bytes of record data read from shards."),
-		records:    counter("read_records_total", "Kinesis records read from shards."),
-		aggregated: counter("aggregated_records_total", "Kinesis records that hold several user records put together by the Kinesis Producer Library."),
-		throttled:  counter("throttled_reads_total", "Calls that Kinesis refused because the shard's read limit was reached."),
-		iterators:  counter("iterator_refreshes_total", "Shard iterators asked for again because the old one had expired or led nowhere."),
-		readErrors: counter("read_errors_total", "Calls to Kinesis that failed for another reason than throttling or an expired iterator."),
-		trimmed:    counter("trimmed_positions_total", "Positions that the stream no longer kept when they were to be read: records are lost."),
+		reads:    counter("get_records_calls_total", "GetRecords calls that were answered."),
+		bytes:    counter("read_bytes_total", "Bytes of record data read from shards."),
+		records:  counter("read_records_total", "Kinesis records read from shards."),
+		restarts: counter("reader_restarts_total", "Times that a shard wanted to be read and could not for the stall timeout, so that its reader began anew: alarm on any increase."),
+
+		aggregated:  counter("aggregated_records_total", "Kinesis records that hold user records put together by the Kinesis Producer Library."),
+		userRecords: counter("user_records_total", "User records in aggregated Kinesis records."),
+		kplBroken:   children("broken_aggregates_total", "Kinesis records that begin like an aggregate and were passed on whole because they can't be taken apart.", "reason", kplChecksum, kplMalformed),
+		outOfRange:  children("out_of_range_records_total", "User records whose hash key lies outside the shard that their aggregate came in.", "outcome", outOfRangeKept, outOfRangeDropped),
+
+		subscriptions: counter("subscriptions_total", "SubscribeToShard calls that were answered."),
+		conflicts:     counter("subscription_conflicts_total", "Subscriptions refused or ended because another subscription of the same consumer and shard was there."),
+		closedForRoom: counter("subscriptions_closed_for_room_total", "Subscriptions closed because there was no room in memory for what they sent; each is made again when there is."),
+		throttled:     counter("throttled_reads_total", "Calls that Kinesis refused because the shard's read limit was reached."),
+		iterators:     counter("iterator_refreshes_total", "Shard iterators asked for again because the old one had expired or led nowhere."),
+		readErrors:    counter("read_errors_total", "Calls to Kinesis that failed for another reason than throttling or an expired iterator."),
+		trimmed:       counter("trimmed_positions_total", "Positions that the stream no longer kept when they were to be read: records are lost."),
 
 		owned:     gauge("leases_owned", "Leases that this worker holds."),
 		leases:    gauge("leases", "Leases in the table whose shard is not read to its end."),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -152,16 +153,33 @@ func (s *shard) deliver(work context.Context) error {
 		return &stream.PermanentError{Err: err}
 	}
 	s.h.setWindow(win)
-	r := s.w.newPollReader(s.src, s.h.current(), s.from, s.log)
+	box := newInbox()
+	var reading sync.WaitGroup
+	defer func() {
+		cancel(nil)
+		reading.Wait()
+		s.w.budget.Release(box.drop())
+	}()
+	r, e := s.w.newReader(s.h, s.from, s.log), newExpander(s.w, s.h.current(), s.from, s.log)
+	reading.Go(func() {
+		if err := s.runReader(ctx, r, box); err != nil {
+			cancel(err)
+		}
+	})
 	for {
 		s.h.setState(StateReading)
-		rd, err := r.next(ctx)
+		rd, err := box.take(ctx)
 		if err != nil {
 			return err
 		}
 		s.observe(rd)
-		err = s.handle(ctx, cancel, win, rd)
+		last, err := e.expand(rd.records, func(payloads []stream.Payload, last lease.Checkpoint) error {
+			return s.handle(ctx, cancel, win, stream.Chunk{Partition: s.h.key, Payloads: payloads, Last: last.Position(), Behind: rd.behind}, last)
+		})
 		s.w.budget.Release(rd.held)
+		if err == nil && win.InFlight() == 0 && last.IsSequence() && win.Err() == nil {
+			s.h.reached(last) // what was left out at the end is done with, too
+		}
 		if err != nil {
 			return err
 		}
@@ -179,21 +197,16 @@ func (s *shard) observe(rd read) {
 	s.h.bytes += rd.bytes
 }
 
-// handle hands one read over. An error that the sink reports later ends ctx with that error as its cause.
-func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win *window.Window, rd read) error {
-	if len(rd.payloads) == 0 {
-		return nil
-	}
-	last := rd.last.Position()
-	ticket, err := win.Open(ctx, last)
+// handle hands one chunk over. An error that the sink reports later ends ctx with that error as its cause.
+func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win *window.Window, chunk stream.Chunk, last lease.Checkpoint) error {
+	ticket, err := win.Open(ctx, chunk.Last)
 	if err != nil {
 		return causeOr(ctx, err)
 	}
 	s.h.setState(StateHandling)
-	chunk := stream.Chunk{Partition: s.h.key, Payloads: rd.payloads, Last: last, Behind: rd.behind}
 	err = s.handler.Handle(ctx, chunk, func(p stream.Position, err error) {
 		if err == nil {
-			err = checkProgress(p, rd.last)
+			err = checkProgress(p, last)
 		}
 		ticket.Progress(p, err)
 		if err == nil {
@@ -201,7 +214,7 @@ func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win 
 		}
 		if err != nil {
 			cancel(err)
-		} else if p == last {
+		} else if p == chunk.Last {
 			s.w.warmUp(s.h.key)
 		}
 	})

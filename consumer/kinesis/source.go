@@ -21,6 +21,8 @@ type source struct {
 	cfg StreamConfig
 	// multi says that the application reads several streams, so that lease keys name theirs.
 	multi bool
+	// fanOut is nil when the stream is read by polling.
+	fanOut *fanOut
 	// name is what KCL calls the stream in keys, "account:stream:epoch"; empty until it is known, and always for a single stream.
 	name atomic.Pointer[string]
 }
@@ -37,6 +39,13 @@ func newSources(cfg Config, deps Deps) ([]*source, error) {
 				return nil, fmt.Errorf("client for stream %q: %w", c.label(), err)
 			}
 			s.api = api
+		}
+		if c.Reader == ReaderFanOut {
+			api, ok := s.api.(FanOutAPI)
+			if !ok {
+				return nil, fmt.Errorf("stream %q: its client can't subscribe to shards, which reader %s needs", c.label(), c.Reader)
+			}
+			s.fanOut = newFanOut(s, api, cfg.Application, deps.Log)
 		}
 		out = append(out, s)
 	}

@@ -17,9 +17,15 @@ import (
 
 const stream = "flows"
 
-// TestFakeServesJavaKCL lets Amazon's Java KCL, polling, live through start, a second worker, kill, split, merge and stop on our
-// fake. Every record that was put is delivered, in order within each shard, and no child is read before its parents' end.
+// TestFakeServesJavaKCL lets Amazon's Java KCL live through start, a second worker, kill, split, merge and stop on our fake.
+// Every record that was put is delivered, in order within each shard, and no child is read before its parents' end.
 func TestFakeServesJavaKCL(t *testing.T) {
+	for _, reader := range []string{"polling", "fan-out"} {
+		t.Run(reader, func(t *testing.T) { fakeServesJavaKCL(t, reader) })
+	}
+}
+
+func fakeServesJavaKCL(t *testing.T, reader string) {
 	srv := awsfake.New(awsfake.Config{Limits: awsfake.AllLimits()})
 	if err := srv.Listen(t.Context(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -31,9 +37,9 @@ func TestFakeServesJavaKCL(t *testing.T) {
 	}
 	p := startProducer(t, k)
 
-	a := startJava(t, "java-a", srv.URL(), stream, "compat")
+	a := startJava(t, "java-a", srv.URL(), stream, "compat", "--reader", reader)
 	await(t, "the first worker to read all four shards", 3*time.Minute, func() bool { return shardsRead(t, a) >= 4 })
-	b := startJava(t, "java-b", srv.URL(), stream, "compat")
+	b := startJava(t, "java-b", srv.URL(), stream, "compat", "--reader", reader)
 	await(t, "the second worker to get a shard", 2*time.Minute, func() bool { return shardsRead(t, b) >= 1 })
 
 	t.Log("kill -9 of the first worker")
@@ -67,6 +73,9 @@ func TestFakeServesJavaKCL(t *testing.T) {
 	db, events := b.delivered(t)
 	duplicates := len(da) + len(db) - len(seen)
 	t.Logf("records %d, lost %d, duplicates %d, requests %v", total, lost, duplicates, srv.Counts())
+	if n := srv.Count("GetRecords"); reader == "fan-out" && (n > 0 || srv.Count("SubscribeToShard") == 0) {
+		t.Errorf("%d GetRecords, %d SubscribeToShard: the workers did not read by fan-out", n, srv.Count("SubscribeToShard"))
+	}
 	if lost > 0 {
 		t.Errorf("%d of %d records were never delivered", lost, total)
 	}

@@ -5,6 +5,7 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -24,7 +25,8 @@ type javaWorker struct {
 	done chan error
 }
 
-func startJava(t *testing.T, name, endpoint, stream, mode string) *javaWorker {
+// startJava runs a worker of the application "interop"; more are further arguments of KclWorker.
+func startJava(t *testing.T, name, endpoint, stream, mode string, more ...string) *javaWorker {
 	t.Helper()
 	home := os.Getenv("DREDGE_KCL_WORKER")
 	if home == "" {
@@ -32,10 +34,12 @@ func startJava(t *testing.T, name, endpoint, stream, mode string) *javaWorker {
 	}
 	dir := t.TempDir()
 	w := &javaWorker{name: name, log: filepath.Join(dir, name+".log"), done: make(chan error, 1)}
-	w.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "java", "-Xmx256m",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-		"-cp", home+"/kcl-worker.jar:"+home+"/lib/*", "KclWorker",
-		"--endpoint", endpoint, "--stream", stream, "--app", "interop", "--worker", name, "--log", w.log, "--mode", mode)
+	args := []string{
+		"-Xmx256m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + cmp.Or(os.Getenv("DREDGE_KCL_LOG"), "warn"), "-Dorg.slf4j.simpleLogger.showDateTime=true",
+		"-cp", home + "/kcl-worker.jar:" + home + "/lib/*", "KclWorker",
+		"--endpoint", endpoint, "--stream", stream, "--app", "interop", "--worker", name, "--log", w.log, "--mode", mode,
+	}
+	w.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "java", append(args, more...)...)
 	out, err := os.Create(filepath.Join(dir, name+".stderr"))
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +57,7 @@ func startJava(t *testing.T, name, endpoint, stream, mode string) *javaWorker {
 		<-w.done //nolint:errcheck // that it was killed
 		if t.Failed() {
 			data, _ := os.ReadFile(out.Name())
-			t.Logf("last output of %s:\n%s", name, tail(data, 6000))
+			t.Logf("last output of %s:\n%s", name, tail(data, 60000))
 		}
 	})
 	return w

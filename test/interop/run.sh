@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the Java KCL worker (JDK 17 or newer and Maven) and runs the interop scenarios against it. Jars are cached outside
-# the repository, in ${DREDGE_CACHE:-~/.cache/dredge}.
+# the repository, in ${DREDGE_CACHE:-~/.cache/dredge}. DREDGE_KCL_LOG=info makes the library tell more.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache="${DREDGE_CACHE:-$HOME/.cache/dredge}/kcl-worker"

@@ -5,11 +5,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import software.amazon.awssdk.auth.credentials.AwsBasicCredentials;
 import software.amazon.awssdk.auth.credentials.StaticCredentialsProvider;
+import software.amazon.awssdk.http.nio.netty.Http2Configuration;
 import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
 import software.amazon.awssdk.http.Protocol;
 import software.amazon.awssdk.regions.Region;
@@ -33,13 +35,15 @@ import software.amazon.kinesis.processor.ShardRecordProcessor;
 import software.amazon.kinesis.processor.ShardRecordProcessorFactory;
 import software.amazon.kinesis.processor.SingleStreamTracker;
 import software.amazon.kinesis.retrieval.KinesisClientRecord;
+import software.amazon.kinesis.retrieval.fanout.FanOutConfig;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * One KCL worker that appends what it was given to a log file: "record SHARD SEQUENCE SUB DATA", and the events of each
  * shard's life. It checkpoints after every batch and adds no cleverness: what it does is what the library does.
  *
- * Arguments, as --key value: endpoint, stream, app, worker, log, mode (compat or 3x), failover-ms, sync-ms.
+ * Arguments, as --key value: endpoint, stream, app, worker, log, mode (compat or 3x), reader (polling or
+ * fan-out), failover-ms, sync-ms.
  */
 public final class KclWorker {
     public static void main(String[] args) throws Exception {
@@ -52,9 +56,16 @@ public final class KclWorker {
         StaticCredentialsProvider credentials =
             StaticCredentialsProvider.create(AwsBasicCredentials.create("test", "test"));
         Region region = Region.US_EAST_1;
+        boolean fanOut = "fan-out".equals(opt.getOrDefault("reader", "polling"));
+        // SubscribeToShard needs HTTP/2; to a plain http endpoint Netty then speaks it with prior knowledge. The other settings
+        // are those of the library's own KinesisClientUtil.
+        NettyNioAsyncHttpClient.Builder http = fanOut
+            ? NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP2).maxConcurrency(Integer.MAX_VALUE)
+                .http2Configuration(Http2Configuration.builder().initialWindowSize(512 * 1024)
+                    .healthCheckPingPeriod(Duration.ofSeconds(60)).build())
+            : NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP1_1).maxConcurrency(64);
         KinesisAsyncClient kinesis = KinesisAsyncClient.builder().region(region).credentialsProvider(credentials)
-            .httpClientBuilder(NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP1_1).maxConcurrency(64))
-            .endpointOverride(endpoint).build();
+            .httpClientBuilder(http).endpointOverride(endpoint).build();
         DynamoDbAsyncClient dynamo = DynamoDbAsyncClient.builder().region(region).credentialsProvider(credentials)
             .endpointOverride(endpoint).build();
         CloudWatchAsyncClient cloudwatch = CloudWatchAsyncClient.builder().region(region).credentialsProvider(credentials)
@@ -78,7 +89,9 @@ public final class KclWorker {
         var metrics = configs.metricsConfig();
         metrics.metricsFactory(new NullMetricsFactory());
         var retrieval = configs.retrievalConfig();
-        retrieval.retrievalSpecificConfig(new PollingConfig(opt.get("stream"), kinesis).idleTimeBetweenReadsInMillis(300));
+        retrieval.retrievalSpecificConfig(fanOut
+            ? new FanOutConfig(kinesis).streamName(opt.get("stream")).applicationName(opt.get("app"))
+            : new PollingConfig(opt.get("stream"), kinesis).idleTimeBetweenReadsInMillis(300));
 
         Scheduler scheduler = new Scheduler(configs.checkpointConfig(), coordinator, leases,
             configs.lifecycleConfig(), metrics, configs.processorConfig(), retrieval);
