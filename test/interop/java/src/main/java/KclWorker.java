@@ -40,10 +40,14 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * One KCL worker that appends what it was given to a log file: "record SHARD SEQUENCE SUB DATA", and the events of each
- * shard's life. It checkpoints after every batch and adds no cleverness: what it does is what the library does.
+ * shard's life. It adds no cleverness: what it does is what the library does. It checkpoints with the first batch after each
+ * checkpoint-ms: with every batch, as by fan-out comes for nearly every record, no other worker could take a lease, since a
+ * checkpoint changes the counter that taking is conditional on. With checkpoint-sub it checkpoints at that user record of an
+ * aggregate instead of at the batch's end, so that a successor has to go on in the middle.
  *
  * Arguments, as --key value: endpoint, stream, app, worker, log, mode (compat or 3x), reader (polling or
- * fan-out), failover-ms, sync-ms.
+ * fan-out), failover-ms, sync-ms, checkpoint-ms,
+ * checkpoint-sub.
  */
 public final class KclWorker {
     public static void main(String[] args) throws Exception {
@@ -75,7 +79,8 @@ public final class KclWorker {
             StreamIdentifier.singleStreamInstance(opt.get("stream")),
             InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON));
         ConfigsBuilder configs = new ConfigsBuilder(tracker, opt.get("app"), kinesis, dynamo, cloudwatch,
-            opt.get("worker"), new Factory(log));
+            opt.get("worker"), new Factory(log, Long.parseLong(opt.getOrDefault("checkpoint-ms", "1000")),
+            Long.parseLong(opt.getOrDefault("checkpoint-sub", "-1"))));
 
         CoordinatorConfig coordinator = configs.coordinatorConfig();
         coordinator.clientVersionConfig("3x".equals(opt.getOrDefault("mode", "compat"))
@@ -109,18 +114,23 @@ public final class KclWorker {
         thread.join();
     }
 
-    private record Factory(Log log) implements ShardRecordProcessorFactory {
+    private record Factory(Log log, long checkpointMillis, long checkpointSub) implements ShardRecordProcessorFactory {
         @Override public ShardRecordProcessor shardRecordProcessor() {
-            return new Processor(log);
+            return new Processor(log, checkpointMillis, checkpointSub);
         }
     }
 
     private static final class Processor implements ShardRecordProcessor {
         private final Log log;
+        private final long checkpointMillis;
+        private final long checkpointSub;
+        private long checkpointed = System.nanoTime();
         private String shard;
 
-        Processor(Log log) {
+        Processor(Log log, long checkpointMillis, long checkpointSub) {
             this.log = log;
+            this.checkpointMillis = checkpointMillis;
+            this.checkpointSub = checkpointSub;
         }
 
         @Override public void initialize(InitializationInput input) {
@@ -138,8 +148,8 @@ public final class KclWorker {
                     .append(r.subSequenceNumber()).append(' ').append(new String(data, StandardCharsets.UTF_8)).append('\n');
             }
             log.raw(out.toString());
-            if (!input.records().isEmpty()) {
-                checkpoint(input.checkpointer());
+            if (System.nanoTime() - checkpointed >= checkpointMillis * 1_000_000) {
+                checkpointBatch(input);
             }
         }
 
@@ -155,6 +165,24 @@ public final class KclWorker {
         @Override public void shutdownRequested(ShutdownRequestedInput input) {
             log.line("shutdown-requested " + shard);
             checkpoint(input.checkpointer());
+        }
+
+        private void checkpointBatch(ProcessRecordsInput input) {
+            KinesisClientRecord at = null;
+            for (KinesisClientRecord r : input.records()) {
+                if (checkpointSub < 0 || r.subSequenceNumber() == checkpointSub) {
+                    at = r;
+                }
+            }
+            if (at == null) {
+                return;
+            }
+            checkpointed = System.nanoTime();
+            try {
+                input.checkpointer().checkpoint(at.sequenceNumber(), at.subSequenceNumber());
+            } catch (Exception e) {
+                log.line("checkpoint-failed " + shard + " " + e.getClass().getSimpleName());
+            }
         }
 
         private void checkpoint(RecordProcessorCheckpointer checkpointer) {
