@@ -173,27 +173,57 @@ func (f *fakeSink) chunks() int {
 	return f.handled
 }
 
-// fakeBudget counts what is out.
+// fakeBudget counts what is out, and blocks when it has a limit.
 type fakeBudget struct {
 	mu       sync.Mutex
 	out, top int64
 	acquired int
+	limit    int64 // 0: none
+	changed  chan struct{}
+}
+
+func (b *fakeBudget) setLimit(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = n
+	b.wake()
+}
+
+func (b *fakeBudget) wake() {
+	if b.changed != nil {
+		close(b.changed)
+	}
+	b.changed = make(chan struct{})
 }
 
 func (b *fakeBudget) Acquire(ctx context.Context, n int64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		if b.limit == 0 || b.out+n <= b.limit {
+			b.out += n
+			b.acquired++
+			b.top = max(b.top, b.out)
+			b.mu.Unlock()
+			return nil
+		}
+		if b.changed == nil {
+			b.wake()
+		}
+		changed := b.changed
+		b.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
-	b.out += n
-	b.acquired++
-	b.top = max(b.top, b.out)
-	return nil
 }
 
 func (b *fakeBudget) Release(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.out -= n
+	b.wake()
 }

@@ -119,7 +119,10 @@ func (r *fanOutReader) subscription(ctx context.Context, to *inbox, dog *watchdo
 	if err != nil {
 		return false, causeOr(ctx, err)
 	}
-	defer stream.Close() //nolint:errcheck // gives the stream's error again
+	defer func() {
+		cancel(nil)        // first, because Close waits for a read that only this ends on a dead connection
+		_ = stream.Close() // gives the stream's error again
+	}()
 	quiet := time.NewTimer(quietTimeout)
 	defer quiet.Stop()
 	for {
