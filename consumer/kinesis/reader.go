@@ -226,6 +226,7 @@ func (c *cursor) fault(err error) fault {
 		class = faultTrimmed
 	case class == faultExpired:
 		m.iterators.Inc()
+		pause = time.Second / kinesisReadLimit // if the next one has expired, too, it must not be a busy loop
 	case class == faultThrottled:
 		m.throttled.Inc()
 		pause = c.waiting.next()

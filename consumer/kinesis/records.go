@@ -38,8 +38,10 @@ const (
 type expander struct {
 	m   *metrics
 	log zerolog.Logger
-	// from is where to start: everything up to it is done with. It is cleared once it lies behind.
-	from lease.Checkpoint
+	// last is the place after what was expanded so far: everything up to it is done with, or under way.
+	last lease.Checkpoint
+	// skip is last while a read reaches back to before it, and zero otherwise: then nothing is compared.
+	skip lease.Checkpoint
 	// inShard is the shard's part of the key space; nil when it is not known, and then nothing is outside.
 	inShard *kpl.Range
 	policy  string
@@ -53,7 +55,7 @@ type expander struct {
 func newExpander(w *Worker, l lease.Lease, from lease.Checkpoint, log zerolog.Logger) *expander {
 	e := &expander{m: w.m, log: log, policy: w.cfg.KPLOutOfRange}
 	if from.IsSequence() {
-		e.from = from
+		e.last = from
 	}
 	if l.HashRange != nil {
 		start, err1 := kpl.ParseHashKey(l.HashRange.Start)
@@ -70,7 +72,10 @@ func newExpander(w *Worker, l lease.Lease, from lease.Checkpoint, log zerolog.Lo
 // expand gives hand the payloads of records, at most chunkPayloads at once, with the place after them. It returns the place after
 // all records, which may lie behind the last payload. The payloads are reused when hand has returned.
 func (e *expander) expand(records []types.Record, hand func([]stream.Payload, lease.Checkpoint) error) (last lease.Checkpoint, err error) {
-	last = e.from
+	e.skip = lease.Checkpoint{}
+	if len(records) > 0 && (lease.Checkpoint{Sequence: aws.ToString(records[0].SequenceNumber)}).Compare(e.last) <= 0 {
+		e.skip = e.last
+	}
 	for i := range records {
 		rec := &records[i]
 		at := lease.Checkpoint{Sequence: aws.ToString(rec.SequenceNumber)}
@@ -80,19 +85,18 @@ func (e *expander) expand(records []types.Record, hand func([]stream.Payload, le
 			err = e.add(rec.Data, at, at.Position(), rec, hand)
 		}
 		if err != nil {
-			return last, err
+			return e.last, err
 		}
-		last = lease.Later(last, at)
+		if e.skip.IsZero() || at.Compare(e.last) > 0 {
+			e.last = at
+		}
 	}
-	if !e.from.IsZero() && last.Compare(e.from) > 0 {
-		e.from = lease.Checkpoint{}
-	}
-	return last, e.flush(last, hand)
+	return e.last, e.flush(e.last, hand)
 }
 
 // add adds one payload, unless it is done with already, and hands over what is there when it is enough.
 func (e *expander) add(data []byte, at lease.Checkpoint, p stream.Position, rec *types.Record, hand func([]stream.Payload, lease.Checkpoint) error) error {
-	if !e.from.IsZero() && at.Compare(e.from) <= 0 {
+	if !e.skip.IsZero() && at.Compare(e.skip) <= 0 {
 		return nil
 	}
 	e.payloads = append(e.payloads, stream.Payload{Data: data, At: p, Arrived: aws.ToTime(rec.ApproximateArrivalTimestamp)})

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"dredge/consumer/kinesis/kpl"
 	"dredge/consumer/kinesis/lease"
+	"dredge/stream"
 )
 
 // user returns n user records whose data is what was put as written.
@@ -213,6 +217,30 @@ func TestLargeAggregateComesInChunks(t *testing.T) {
 			t.Errorf("checkpoint %s", c)
 		}
 	})
+}
+
+// A plain record costs nothing but its place in the slice of payloads, which is kept.
+func TestExpandAllocatesNothing(t *testing.T) {
+	e := &expander{m: newMetrics(prometheus.NewRegistry()), last: lease.Checkpoint{Sequence: "99"}}
+	now := time.Now()
+	records := make([]types.Record, 1000)
+	for i := range records {
+		records[i] = types.Record{Data: []byte("data"), SequenceNumber: aws.String(strconv.Itoa(100 + i)), ApproximateArrivalTimestamp: &now}
+	}
+	got := 0
+	hand := func(p []stream.Payload, _ lease.Checkpoint) error {
+		got += len(p)
+		return nil
+	}
+	n := testing.AllocsPerRun(10, func() {
+		e.last = lease.Checkpoint{Sequence: "99"}
+		if _, err := e.expand(records, hand); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 || got == 0 {
+		t.Errorf("%v allocations for %d records", n, got)
+	}
 }
 
 // The sink rewinds into an aggregate.

@@ -4,18 +4,36 @@ package interop
 
 import (
 	"context"
+	"crypto/md5" //nolint:gosec // Kinesis's hash
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"dredge/consumer/kinesis/kpl"
+	"dredge/consumer/kinesis/lease"
 	"dredge/internal/awsfake"
+	"dredge/stream"
 )
 
-const stream = "flows"
+const streamName = "flows"
+
+// limit is how long anything may take. Java takes up to a minute and a half for its first start; the rest is for a busy machine.
+const limit = 5 * time.Minute
+
+// aggregated is how many user records the producer puts into one aggregate.
+const aggregated = 5
+
+// worker is a worker of either kind.
+type worker interface {
+	// deliveries are the records that it was given, in order.
+	deliveries(t *testing.T) []delivery
+}
 
 // TestFakeServesJavaKCL lets Amazon's Java KCL live through start, a second worker, kill, split, merge and stop on our fake.
 // Every record that was put is delivered, in order within each shard, and no child is read before its parents' end.
@@ -32,33 +50,33 @@ func fakeServesJavaKCL(t *testing.T, reader string) {
 	}
 	t.Cleanup(func() { _ = srv.Close() })
 	k := srv.Kinesis()
-	if err := k.CreateStream(stream, 4); err != nil {
+	if err := k.CreateStream(streamName, 4); err != nil {
 		t.Fatal(err)
 	}
-	p := startProducer(t, k)
+	p := startProducer(t, k, false)
 
-	a := startJava(t, "java-a", srv.URL(), stream, "compat", "--reader", reader)
-	await(t, "the first worker to read all four shards", 3*time.Minute, func() bool { return shardsRead(t, a) >= 4 })
-	b := startJava(t, "java-b", srv.URL(), stream, "compat", "--reader", reader)
-	await(t, "the second worker to get a shard", 2*time.Minute, func() bool { return shardsRead(t, b) >= 1 })
+	a := startJava(t, "java-a", srv.URL(), streamName, "compat", "--reader", reader)
+	await(t, "the first worker to read all four shards", limit, func() bool { return len(shardsRead(t, a)) >= 4 })
+	b := startJava(t, "java-b", srv.URL(), streamName, "compat", "--reader", reader)
+	await(t, "the second worker to get a shard", limit, func() bool { return len(shardsRead(t, b)) >= 1 })
 
 	t.Log("kill -9 of the first worker")
 	a.signal(syscall.SIGKILL)
 	a.wait(t, 10*time.Second)
-	await(t, "the second worker to take every shard", 2*time.Minute, func() bool { return shardsRead(t, b) >= 4 })
+	await(t, "the second worker to take every shard", limit, func() bool { return len(shardsRead(t, b)) >= 4 })
 
 	t.Log("split and merge")
 	open := openShards(k)
-	if err := k.Split(stream, open[0]); err != nil {
+	if err := k.Split(streamName, open[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.Merge(stream, open[1], open[2]); err != nil {
+	if err := k.Merge(streamName, open[1], open[2]); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the children to be read", 2*time.Minute, func() bool { return shardsRead(t, b) >= 7 })
+	await(t, "the children to be read", limit, func() bool { return len(shardsRead(t, b)) >= 7 })
 
 	total := p.stop()
-	await(t, fmt.Sprintf("all %d records", total), time.Minute, func() bool { return len(distinct(t, a, b)) >= total })
+	await(t, fmt.Sprintf("all %d records", total), limit, func() bool { return len(distinct(t, a, b)) >= total })
 	b.signal(syscall.SIGTERM)
 	b.wait(t, 40*time.Second)
 
@@ -69,7 +87,7 @@ func fakeServesJavaKCL(t *testing.T, reader string) {
 			lost++
 		}
 	}
-	da, _ := a.delivered(t)
+	da := a.deliveries(t)
 	db, events := b.delivered(t)
 	duplicates := len(da) + len(db) - len(seen)
 	t.Logf("records %d, lost %d, duplicates %d, requests %v", total, lost, duplicates, srv.Counts())
@@ -96,38 +114,68 @@ func fakeServesJavaKCL(t *testing.T, reader string) {
 type producer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	n      int
+	n      atomic.Int64
 }
 
-func startProducer(t *testing.T, k *awsfake.Kinesis) *producer {
+// startProducer puts a record every 20 ms. With aggregate, nine of ten are aggregates; all records of one have the same hash key, so that
+// it is whole after every reshard.
+func startProducer(t *testing.T, k *awsfake.Kinesis, aggregate bool) *producer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	p := &producer{cancel: cancel}
 	p.wg.Go(func() {
-		tick := time.NewTicker(10 * time.Millisecond)
+		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
-		for {
+		for round := 0; ; round++ {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			id := fmt.Sprint("r", p.n)
-			if _, _, err := k.Put(stream, id, []byte(id)); err != nil {
+			size := 1
+			if aggregate && round%10 != 0 {
+				size = aggregated
+			}
+			first := p.n.Load()
+			hash := md5.Sum(fmt.Append(nil, first)) //nolint:gosec // Kinesis's hash
+			hashKey := new(big.Int).SetBytes(hash[:]).String()
+			records := make([]kpl.UserRecord, size)
+			for i := range records {
+				records[i] = kpl.UserRecord{PartitionKey: []byte("k"), ExplicitHashKey: []byte(hashKey), Data: fmt.Append(nil, "r", first+int64(i))}
+			}
+			data := records[0].Data
+			if size > 1 {
+				data = kpl.Append(nil, records...)
+			}
+			if _, _, err := k.PutExplicit(streamName, "a", hashKey, data); err != nil {
 				t.Errorf("put: %v", err)
 				return
 			}
-			p.n++
+			p.n.Add(int64(size))
 		}
 	})
 	t.Cleanup(func() { p.stop() })
 	return p
 }
 
+func (p *producer) count() int { return int(p.n.Load()) }
+
 func (p *producer) stop() int {
 	p.cancel()
 	p.wg.Wait()
-	return p.n
+	return p.count()
+}
+
+// deliveredUpTo says whether the first n records were delivered.
+func (p *producer) deliveredUpTo(t *testing.T, n int, workers ...worker) bool {
+	t.Helper()
+	seen := distinct(t, workers...)
+	for id := range n {
+		if !seen[fmt.Sprint("r", id)] {
+			return false
+		}
+	}
+	return true
 }
 
 func await(t *testing.T, what string, limit time.Duration, ok func() bool) {
@@ -144,22 +192,26 @@ func await(t *testing.T, what string, limit time.Duration, ok func() bool) {
 	t.Logf("%.1fs for %s", time.Since(start).Seconds(), what)
 }
 
-func shardsRead(t *testing.T, w *javaWorker) int {
+func shardsRead(t *testing.T, w worker) map[string]bool {
 	t.Helper()
 	shards := map[string]bool{}
-	records, _ := w.delivered(t)
-	for _, d := range records {
+	for _, d := range w.deliveries(t) {
 		shards[d.shard] = true
 	}
-	return len(shards)
+	return shards
 }
 
-func distinct(t *testing.T, workers ...*javaWorker) map[string]bool {
+func union(a, b map[string]bool) map[string]bool {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+func distinct(t *testing.T, workers ...worker) map[string]bool {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, w := range workers {
-		records, _ := w.delivered(t)
-		for _, d := range records {
+		for _, d := range w.deliveries(t) {
 			seen[d.data] = true
 		}
 	}
@@ -168,7 +220,7 @@ func distinct(t *testing.T, workers ...*javaWorker) map[string]bool {
 
 func openShards(k *awsfake.Kinesis) []string {
 	var open []string
-	for _, s := range k.Shards(stream) {
+	for _, s := range k.Shards(streamName) {
 		if s.Closed.IsZero() {
 			open = append(open, s.ID)
 		}
@@ -176,22 +228,28 @@ func openShards(k *awsfake.Kinesis) []string {
 	return open
 }
 
-// checkOrder checks that a worker got each shard's records in the order of their sequence numbers. The same worker may read
-// a shard again from its last checkpoint when it lost and regained the lease; then the run starts anew.
-func checkOrder(t *testing.T, w *javaWorker) {
+// adjacent says whether y's part of the key space follows x's.
+func adjacent(x, y awsfake.Shard) bool {
+	end, ok1 := new(big.Int).SetString(x.EndingHashKey, 10)
+	start, ok2 := new(big.Int).SetString(y.StartingHashKey, 10)
+	return ok1 && ok2 && start.Sub(start, end).Cmp(big.NewInt(1)) == 0
+}
+
+// checkOrder checks that a worker got each shard's records in the order of their positions. The same worker may read a shard again from
+// its last checkpoint when it lost and regained the lease; then the run starts anew.
+func checkOrder(t *testing.T, w worker) {
 	t.Helper()
-	records, _ := w.delivered(t)
-	last := map[string]*big.Int{}
+	last := map[string]lease.Checkpoint{}
 	seen := map[string]bool{}
-	for _, d := range records {
-		n, ok := new(big.Int).SetString(d.sequence, 10)
-		if !ok {
-			t.Fatalf("%s: %q is no sequence number", w.name, d.sequence)
+	for _, d := range w.deliveries(t) {
+		at, err := lease.ParsePosition(stream.Position(d.sequence + ":" + d.sub))
+		if err != nil {
+			t.Fatalf("%+v: %v", d, err)
 		}
-		if before := last[d.shard]; before != nil && n.Cmp(before) <= 0 && !seen[d.data] {
-			t.Errorf("%s: %s out of order: %s after %s", w.name, d.shard, n, before)
+		if before, ok := last[d.shard]; ok && at.Compare(before) <= 0 && !seen[d.data] {
+			t.Errorf("%s out of order: %s after %s", d.shard, at, before)
 		}
-		last[d.shard] = n
+		last[d.shard] = at
 		seen[d.data] = true
 	}
 }
@@ -206,7 +264,7 @@ func checkParentsFirst(t *testing.T, k *awsfake.Kinesis, records []delivery) {
 		}
 		last[d.shard] = i
 	}
-	for _, s := range k.Shards(stream) {
+	for _, s := range k.Shards(streamName) {
 		for _, parent := range s.Parents {
 			start, read := first[s.ID]
 			if end, ok := last[parent]; ok && read && start < end {

@@ -57,7 +57,7 @@ func startJava(t *testing.T, name, endpoint, stream, mode string, more ...string
 		<-w.done //nolint:errcheck // that it was killed
 		if t.Failed() {
 			data, _ := os.ReadFile(out.Name())
-			t.Logf("last output of %s:\n%s", name, tail(data, 60000))
+			t.Logf("last output of %s:\n%s", name, tail(data, 6000))
 		}
 	})
 	return w
@@ -81,7 +81,13 @@ func (w *javaWorker) wait(t *testing.T, limit time.Duration) {
 }
 
 // delivery is one record as a worker got it.
-type delivery struct{ shard, sequence, data string }
+type delivery struct{ shard, sequence, sub, data string }
+
+func (w *javaWorker) deliveries(t *testing.T) []delivery {
+	t.Helper()
+	out, _ := w.delivered(t)
+	return out
+}
 
 // delivered reads the log; a line that a kill cut off is ignored.
 func (w *javaWorker) delivered(t *testing.T) (out []delivery, events []string) {
@@ -99,7 +105,7 @@ func (w *javaWorker) delivered(t *testing.T) (out []delivery, events []string) {
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
 		if len(f) == 5 && f[0] == "record" {
-			out = append(out, delivery{shard: f[1], sequence: f[2], data: f[4]})
+			out = append(out, delivery{shard: f[1], sequence: f[2], sub: f[3], data: f[4]})
 			continue
 		}
 		events = append(events, lines.Text())
