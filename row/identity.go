@@ -21,7 +21,8 @@ type Identity struct {
 	// Network and Site name the most specific declared prefix that covers the address, when only that is known.
 	Network, Site string
 
-	memo atomic.Pointer[Memo]
+	// memos are lists, one for the keys of each side: nearly always of one Memo, which is then found at once.
+	memos [2]atomic.Pointer[Memo]
 }
 
 // Memo is a text rendered from an Identity, kept with it.
@@ -34,11 +35,15 @@ type Memo struct {
 	next *Memo
 }
 
+// sideBit of a key is 1 for one side and 0 for the other.
+const sideBit = 30
+
 // Memo returns what render makes of id. It is made once for each key and kept as long as id lives: an encoder uses one key
-// per side and choice of columns, so a process holds a handful. Safe for concurrent use; after the first call for a key it
+// per side and choice of columns, so a process holds a handful; bit 30 of a key tells the sides apart. Safe for concurrent use; after the first call for a key it
 // neither locks nor allocates.
 func (id *Identity) Memo(key uint32, render func(*Identity) (text string, head int)) *Memo {
-	for m := id.memo.Load(); m != nil; m = m.next {
+	memo := &id.memos[key>>sideBit&1]
+	for m := memo.Load(); m != nil; m = m.next {
 		if m.key == key {
 			return m
 		}
@@ -46,14 +51,14 @@ func (id *Identity) Memo(key uint32, render func(*Identity) (text string, head i
 	text, head := render(id)
 	made := &Memo{Text: text, Head: head, key: key}
 	for {
-		first := id.memo.Load()
+		first := memo.Load()
 		for m := first; m != nil; m = m.next {
 			if m.key == key { // another encoder was faster
 				return m
 			}
 		}
 		made.next = first
-		if id.memo.CompareAndSwap(first, made) {
+		if memo.CompareAndSwap(first, made) {
 			return made
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,8 +101,6 @@ func (s *service) listen(ctx context.Context) (net.Addr, error) { return s.http.
 // run works until ctx ends, then drains: the worker first, which needs everything else alive; HTTP last, so that the final
 // figures can still be scraped. It returns when nothing that it started runs.
 func (s *service) run(ctx context.Context) error {
-	// Garbage may not double what the byte budget allows.
-	debug.SetMemoryLimit(s.cfg.Pipeline.MemoryLimit())
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var beside errgroup.Group
@@ -120,6 +117,9 @@ func (s *service) run(ctx context.Context) error {
 	s.prepareOutputs(ctx)
 	err := s.awaitIdentity(ctx)
 	if err == nil {
+		// Garbage may not double what the byte budget allows.
+		limit := limitMemory(s.cfg.Pipeline.MemoryLimit())
+		s.log.Info().Int64("bytes", limit).Msg("memory limit set")
 		err = s.worker.Run(ctx)
 	}
 	stop()

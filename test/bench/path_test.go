@@ -148,7 +148,7 @@ func benchmarkPath(b *testing.B, mix, sets string) {
 	}
 }
 
-func pathStore(b *testing.B, bulk *flowgen.Bulk) *store.Store {
+func pathStore(b testing.TB, bulk *flowgen.Bulk) *store.Store {
 	s, err := store.New(metadata.DefaultConfig(), store.Dependencies{})
 	if err != nil {
 		b.Fatal(err)
@@ -161,7 +161,15 @@ func pathStore(b *testing.B, bulk *flowgen.Bulk) *store.Store {
 	return s
 }
 
-func pathPipeline(b *testing.B, identity *store.Store, rows row.Config) *pipeline.Pipeline {
+func pathPipeline(b testing.TB, identity *store.Store, rows row.Config) *pipeline.Pipeline {
+	enc, err := encode.NewJSON(rows.Columns(row.Raw))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return pathPipelineTo(b, identity, rows, thrown{enc})
+}
+
+func pathPipelineTo(b testing.TB, identity *store.Store, rows row.Config, to sink.Sink) *pipeline.Pipeline {
 	must := func(err error) {
 		if err != nil {
 			b.Fatal(err)
@@ -174,13 +182,63 @@ func pathPipeline(b *testing.B, identity *store.Store, rows row.Config) *pipelin
 	must(err)
 	observer, err := enrich.NewSightings(identity, sightings{identity})
 	must(err)
-	enc, err := encode.NewJSON(rows.Columns(row.Raw))
-	must(err)
 	cfg := pipeline.DefaultConfig()
 	cfg.Slice = pipeline.ByteSize(*pathSlice)
 	p, err := pipeline.New(cfg, pipeline.Deps{
-		Sink: thrown{enc}, Enricher: join, Observer: observer, Watermarks: gate, Log: zerolog.Nop(), Registry: reg,
+		Sink: to, Enricher: join, Observer: observer, Watermarks: gate, Log: zerolog.Nop(), Registry: reg,
 	})
 	must(err)
 	return p
+}
+
+// TestRowSize holds the price of everything after the join on the mixes that are measured: the mean core row, with both ends
+// named.
+func TestRowSize(t *testing.T) {
+	const most = 700
+	for _, mix := range []string{"one", "random"} {
+		t.Run(mix, func(t *testing.T) {
+			bulk, err := workload(options{end: time.Now().Add(-time.Hour).Truncate(time.Hour).Unix(), lines: 20_000, addresses: 4096}, mix)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := row.DefaultConfig()
+			enc, err := encode.NewJSON(rows.Columns(row.Raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &thrownRows{enc: enc}
+			p := pathPipelineTo(t, pathStore(t, bulk), rows, only{w})
+			h, _, err := p.Open(t.Context(), "shardId-000000000000")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := stream.Chunk{Partition: "shardId-000000000000"}
+			for payload := range bulk.All() {
+				c.Last = stream.Position(strconv.Itoa(len(c.Payloads)))
+				c.Payloads = append(c.Payloads, stream.Payload{Data: payload.Data, At: c.Last, Arrived: time.Now()})
+			}
+			if err := h.Handle(t.Context(), c, func(stream.Position, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			delivered := p.Books().Snapshot().Delivered
+			if delivered != 20_000 {
+				t.Fatalf("%d rows", delivered)
+			}
+			mean := w.size / delivered
+			t.Logf("mean core row: %d bytes", mean)
+			if mean > most {
+				t.Errorf("the mean core row has %d bytes, more than %d: %s", mean, most, w.buf[:2*most])
+			}
+		})
+	}
+}
+
+// only is a sink of one Writer.
+type only struct{ w *thrownRows }
+
+func (s only) Open(context.Context, string) (sink.Writer, stream.Position, error) {
+	return s.w, "", nil
 }
