@@ -4,15 +4,21 @@ import "dredge/metadata"
 
 // parties remembers which party belongs to a workload in a place and scope: that is all that a named party is made from, and
 // an estate has some thousands of such triples however many endpoints it has. What the three handles stand for never changes,
-// so neither does an entry, except that another one may take its place.
-type parties [1 << partyBits]struct {
+// so neither does an entry, except that another one may take its place. Each triple has two entries that it may be in.
+type parties [1 << partyBits][2]placed
+
+const partyBits = 13
+
+type placed struct {
 	workload metadata.WorkloadID
 	place    metadata.PlaceID
 	scope    metadata.Scope
 	who      *party
 }
 
-const partyBits = 14
+func (p *placed) is(wl metadata.WorkloadID, place metadata.PlaceID, scope metadata.Scope) bool {
+	return p.workload == wl && p.place == place && p.scope == scope && p.who != nil
+}
 
 // named returns the party that e's answer names.
 func (j *join) named(e *end) *party {
@@ -23,11 +29,16 @@ func (j *join) named(e *end) *party {
 	place := j.placer.PlaceOf(e.ans.Endpoint)
 	hash := (uint64(wl)<<32 | uint64(place)) * 0x9e3779b97f4a7c15
 	hash = (hash ^ hash>>29 ^ uint64(scope)) * 0xbf58476d1ce4e5b9
-	p := &j.scratch.parties[hash>>(64-partyBits)]
-	if p.who == nil || p.workload != wl || p.place != place || p.scope != scope {
-		p.workload, p.place, p.scope = wl, place, scope
-		// From the place's handle, not from the endpoint: that one may have moved on since.
-		p.who = j.e.identities.placed(j.view, j.placer.Place(place), wl, scope)
+	pair := &j.scratch.parties[hash>>(64-partyBits)]
+	switch {
+	case pair[0].is(wl, place, scope):
+		return pair[0].who
+	case pair[1].is(wl, place, scope):
+		pair[0], pair[1] = pair[1], pair[0]
+		return pair[0].who
 	}
-	return p.who
+	pair[1] = pair[0]
+	// From the place's handle, not from the endpoint: that one may have moved on since.
+	pair[0] = placed{wl, place, scope, j.e.identities.placed(j.view, j.placer.Place(place), wl, scope)}
+	return pair[0].who
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"testing"
 
 	"dredge/metadata"
@@ -14,6 +15,12 @@ import (
 
 // estate fills a store with owners in turn on each address, ten minutes apart, and completes it.
 func estate(tb testing.TB, addresses, versions int) *Store {
+	tb.Helper()
+	return estateOf(tb, addresses, versions, addresses)
+}
+
+// estateOf is estate with a number of interfaces of its own.
+func estateOf(tb testing.TB, addresses, versions, interfaces int) *Store {
 	tb.Helper()
 	s := newStore(tb)
 	apps := make([]string, 500)
@@ -24,7 +31,7 @@ func estate(tb testing.TB, addresses, versions int) *Store {
 	for v := range versions {
 		for i := range addresses {
 			e.IP = benchIP(i).String()
-			owner := (i + v*7919) % addresses
+			owner := (i + v*7919) % interfaces
 			e.Owner = fmt.Sprintf("eni:eni-%07x", owner)
 			e.From = int64(1+v) * 600_000
 			e.WL.App = apps[owner%len(apps)]
@@ -87,6 +94,72 @@ func BenchmarkLookup(b *testing.B) {
 	if named != i {
 		b.Fatalf("%d of %d flows named", named, i)
 	}
+}
+
+// BenchmarkLookupBatched asks the same of 64 flows together, after Warm; one operation is one look-up. Its time includes Warm.
+func BenchmarkLookupBatched(b *testing.B) {
+	const addresses, versions = 1_000_000, 4
+	s := estate(b, addresses, versions)
+	r := rand.New(rand.NewPCG(1, 2))
+	asks := make([]metadata.Ask, 1<<15)
+	sc := s.Scope("vpc-1")
+	for i := range asks {
+		asks[i] = metadata.Ask{Scope: sc, Src: benchIP(r.IntN(addresses)), Dst: benchIP(r.IntN(addresses))}
+	}
+	w := metadata.Window{Start: versions*600_000 + 200_000, End: versions*600_000 + 230_000}
+	runtime.GC() // the filling's garbage is not the look-up's
+	b.ReportAllocs()
+	lookups, named, at := 0, 0, 0
+	for b.Loop() {
+		if lookups&(2*warmBlock-1) == 0 {
+			at = (at + warmBlock) & (len(asks) - 1)
+			s.Warm(asks[at : at+warmBlock])
+		}
+		ip := asks[at+lookups>>1&(warmBlock-1)].Src
+		if lookups&1 == 1 {
+			ip = asks[at+lookups>>1&(warmBlock-1)].Dst
+		}
+		if s.Lookup(sc, ip, w).Grade.Names() {
+			named++
+		}
+		lookups++
+	}
+	if named != lookups {
+		b.Fatalf("%d of %d look-ups named", named, lookups)
+	}
+}
+
+// BenchmarkMemory fills a store with 10 M versions of 2 M addresses, which 200,000 interfaces hold in turn, and reports what
+// that takes; one operation is one cycle of the garbage collector, its processor time included as cpu-ms/cycle.
+func BenchmarkMemory(b *testing.B) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	s := estateOf(b, 2_000_000, 5, 200_000)
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	size := s.Size()
+	cpu := gcSeconds()
+	for b.Loop() {
+		runtime.GC()
+	}
+	b.ReportMetric((gcSeconds()-cpu)*1e3/float64(b.N), "cpu-ms/cycle")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
+	b.ReportMetric(float64(size.TableBytes)/1e6, "table-MB")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(size.Tenures), "B/version")
+	runtime.KeepAlive(s)
+}
+
+// gcSeconds is the processor time that the garbage collector's marking took so far.
+func gcSeconds() float64 {
+	sample := []runtimemetrics.Sample{{Name: "/cpu/classes/gc/mark/dedicated:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/assist:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
+	runtimemetrics.Read(sample)
+	sum := 0.0
+	for _, x := range sample {
+		sum += x.Value.Float64()
+	}
+	return sum
 }
 
 // BenchmarkObserve repeats sightings that are already known, which is what nearly every record does.

@@ -108,47 +108,58 @@ func (s *Store) unowned(rec *scope, sc metadata.Scope, ip netip.Addr, w span, po
 
 // answer judges the tenures of one address.
 func (s *Store) answer(list tenures, ports bool, w span, watermark int64) metadata.Answer {
-	var only, past interval
+	if list.forgotten() && w.lo < list.at(0).to {
+		return metadata.Answer{Reason: metadata.BeforeRetention}
+	}
+	var met [maxMet]interval
 	n, above, claims := 0, false, false
 	for i := range list {
-		v := list.at(i)
-		if v.owner == 0 { // the time before which this address has forgotten
-			if w.lo < v.to {
-				return metadata.Answer{Reason: metadata.BeforeRetention}
+		switch meets, isClaim := list.meets(i, w.lo, w.hi); {
+		case !meets:
+			claims = claims || isClaim
+		default:
+			claims, above = claims || isClaim, above || isClaim
+			if n < maxMet {
+				met[n] = list.at(i)
 			}
-			continue
-		}
-		isClaim := v.flags&claim != 0
-		claims = claims || isClaim
-		switch {
-		case v.widened(w.lo, w.hi):
-			only, above = v, above || isClaim
 			n++
-		case v.from < w.start && (past.owner == 0 || v.to >= past.to):
-			past = v
 		}
 	}
 	if n == 0 {
-		if past.owner == 0 {
-			return metadata.Answer{Reason: metadata.BeforeFirstOwner}
-		}
-		return s.stale(past.owner, past.to-1)
+		return s.past(list, w)
 	}
 	j := judge{store: s, list: list, w: w, watermark: watermark, shared: !above && (claims || ports)}
+	if n <= maxMet {
+		j.met = met[:n]
+	}
 	if above {
 		j.layer = claim
 	}
 	if n == 1 { // nearly always
-		return j.one(party{only.owner, only.from, only.to, only.widened(w.start, w.end)})
+		return j.one(party{met[0].owner, met[0].from, met[0].to, met[0].widened(w.start, w.end)})
 	}
 	return j.all()
+}
+
+// past answers when nobody may have held the address in the window.
+func (s *Store) past(list tenures, w span) metadata.Answer {
+	var last interval
+	for i := range list {
+		if v := list.at(i); v.owner != 0 && v.from < w.start && (last.owner == 0 || v.to >= last.to) {
+			last = v
+		}
+	}
+	if last.owner == 0 {
+		return metadata.Answer{Reason: metadata.BeforeFirstOwner}
+	}
+	return s.stale(last.owner, last.to-1)
 }
 
 // all answers when more than one tenure may meet the window.
 func (j *judge) all() metadata.Answer {
 	var m meeting
-	for i := range j.list {
-		if v := j.list.at(i); v.owner != 0 && v.flags&claim == j.layer && v.widened(j.w.lo, j.w.hi) {
+	for i := range j.len() {
+		if v := j.at(i); v.owner != 0 && v.flags&claim == j.layer && v.widened(j.w.lo, j.w.hi) {
 			m.add(&v, j.w)
 		}
 	}
@@ -168,13 +179,33 @@ func (s *Store) stale(owner uint32, last int64) metadata.Answer {
 
 // judge holds what one answer is made from.
 type judge struct {
-	store     *Store
-	list      tenures
+	store *Store
+	list  tenures
+	// met are those of list that may meet the window, unpacked; nil when they are too many. Only these can hold a part of it.
+	met       []interval
 	layer     uint32
 	w         span
 	watermark int64
 	// shared: pods, tasks or ports are known on this address, so the interface below names nothing.
 	shared bool
+}
+
+// maxMet is how many tenures in one window are unpacked at once.
+const maxMet = 6
+
+// len and at are the tenures that may meet the window, with others among them when they are many.
+func (j *judge) len() int {
+	if j.met != nil {
+		return len(j.met)
+	}
+	return len(j.list)
+}
+
+func (j *judge) at(i int) interval {
+	if j.met != nil {
+		return j.met[i]
+	}
+	return j.list.at(i)
 }
 
 // one answers when a single owner may meet the window.
@@ -265,8 +296,8 @@ func (j *judge) several(m *meeting) metadata.Answer {
 // holds says whether the tenures of owner (0: of anyone) in the judged layer hold the whole flow; only those with flag count.
 func (j *judge) holds(owner, flag uint32) bool {
 	at := j.w.start
-	for i := range j.list { // sorted by from
-		v := j.list.at(i)
+	for i := range j.len() { // sorted by from
+		v := j.at(i)
 		if v.owner != 0 && v.flags&claim == j.layer && (owner == 0 || v.owner == owner) && v.flags&flag == flag && v.from <= at && v.to > at {
 			if at = v.to; at >= j.w.end {
 				return true
@@ -281,8 +312,8 @@ func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
 	w := j.w
 	before, after, first, last := false, false, false, false
 	inside := false // may hold a part of the flow
-	for i := range j.list {
-		v := j.list.at(i)
+	for i := range j.len() {
+		v := j.at(i)
 		if v.owner != owner || v.flags&claim != j.layer || !v.widened(w.lo, w.hi) {
 			continue
 		}

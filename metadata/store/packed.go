@@ -134,12 +134,35 @@ func (t tenures) appendTo(list []interval) []interval {
 	return list
 }
 
-// primaryOf says whether the address is owner's primary one.
-func (t tenures) primaryOf(owner uint32) bool {
-	for i := range t {
-		if v := t.at(i); v.owner == owner && v.flags&primary != 0 {
-			return true
+// forgotten says whether the first of t is no tenure but marks the time before which its address has forgotten.
+func (t tenures) forgotten() bool {
+	return unpackOwner(atomic.LoadUint64(&t[0][0]), atomic.LoadUint64(&t[0][1])) == 0
+}
+
+// meets says whether the interval at place i may meet [lo, hi), and whether it is a claim, without unpacking it.
+func (t tenures) meets(i int, lo, hi int64) (meets, isClaim bool) {
+	w0, w1 := atomic.LoadUint64(&t[i][0]), atomic.LoadUint64(&t[i][1])
+	from, to := int64(w0&timeMask), int64(w1&timeMask)
+	meets = from-int64(accSteps[w0>>accShift0&accMask]) < hi && (to == timeMask || to+int64(accSteps[w1>>accShift1&accMask]) > lo)
+	if meets && unpackOwner(w0, w1) == 0 {
+		meets = false
+	}
+	return meets, w0>>extraShift&claim != 0
+}
+
+// hold says whether the intervals of owner among the interfaces' hold [start, end) whole, and whether the address is owner's
+// primary one.
+func (t tenures) hold(owner uint32, start, end int64) (whole, isPrimary bool) {
+	at := start
+	for i := range t { // sorted by from
+		w0, w1 := atomic.LoadUint64(&t[i][0]), atomic.LoadUint64(&t[i][1])
+		if unpackOwner(w0, w1) != owner || w0>>extraShift&claim != 0 {
+			continue
+		}
+		isPrimary = isPrimary || w0>>extraShift&primary != 0
+		if to := unpackTime(w1); int64(w0&timeMask) <= at && to > at {
+			at = to
 		}
 	}
-	return false
+	return at >= end, isPrimary
 }

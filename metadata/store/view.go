@@ -87,9 +87,8 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 		if len(list) == 0 {
 			continue
 		}
-		j := judge{store: s, list: list, w: win}
-		if j.holds(owner, 0) {
-			return true, list.primaryOf(owner)
+		if whole, isPrimary := list.hold(owner, win.start, win.end); whole {
+			return true, isPrimary
 		}
 	}
 	if rec := s.scope(sc); sc != metadata.NoScope && rec.delegates.Load() {

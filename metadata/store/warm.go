@@ -20,7 +20,8 @@ func (s *Store) Warm(asks []metadata.Ask) {
 	}
 }
 
-func (s *Store) warm(asks []metadata.Ask) {
+// warm returns something that depends on all that it read, so that no compiler may leave the reading out.
+func (s *Store) warm(asks []metadata.Ask) int {
 	var enis [warmBlock]uint32
 	for i := range asks {
 		switch a := &asks[i]; {
@@ -31,15 +32,15 @@ func (s *Store) warm(asks []metadata.Ask) {
 		}
 	}
 	var scopes [warmBlock]metadata.Scope
-	var n uint8
+	touched := 0
 	for i := range asks {
-		n |= s.owners.names.names.at(enis[i]).n
+		name := s.owners.names.names.at(enis[i])
+		touched |= len(name.text) | int(name.n) // the entry may lie across two cache lines
 		scopes[i] = asks[i].Scope
 		if own := metadata.Scope(s.owners.list.at(enis[i]).scope.Load()); scopes[i] == metadata.NoScope {
 			scopes[i] = own
 		}
 	}
-	_ = n
 	var lists [2 * warmBlock]tenures
 	for i := range asks {
 		lists[2*i] = s.peek(scopes[i], asks[i].Src)
@@ -55,6 +56,7 @@ func (s *Store) warm(asks []metadata.Ask) {
 	for _, h := range last[:2*len(asks)] {
 		s.owners.list.at(h).onlyWorkload.Load()
 	}
+	return touched
 }
 
 // peek returns the tenures of an IPv4 address without reading them. Others are rare enough to wait for.
