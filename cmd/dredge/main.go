@@ -60,6 +60,7 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newConfigCmd(),
 		newGenerateCmd(),
 		newDruidCmd(),
+		newLeasesCmd(newAWSClients),
 		newDocsCmd(),
 		newVersionCmd(),
 	)

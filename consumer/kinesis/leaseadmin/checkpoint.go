@@ -1,0 +1,115 @@
+package leaseadmin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"dredge/consumer/kinesis/lease"
+)
+
+// Move is a change of one checkpoint that an operator wants.
+type Move struct {
+	// To is where the shard is to be read from: everything up to and including it is done with.
+	To lease.Checkpoint
+	// AllowSkip allows a move forward: records between the two places will never be read.
+	AllowSkip bool
+	// AllowRepeat allows a move back: records between the two places will be read again.
+	AllowRepeat bool
+	// Watch is how long an owned lease is watched for a sign of life; the failover time is right.
+	Watch time.Duration
+	// Shards are those that the stream lists, to check that To lies in the shard; nil leaves the check out.
+	Shards []types.Shard
+}
+
+// SetCheckpoint moves the checkpoint of the lease with key, and frees the lease. It refuses, with ErrInUse, while somebody renews
+// it, and what m does not allow. It returns the lease as it was and as it is.
+func SetCheckpoint(ctx context.Context, table Table, key string, m Move) (before, after lease.Lease, err error) {
+	before, err = table.Get(ctx, key)
+	if err != nil {
+		return before, after, fmt.Errorf("lease %q: %w", key, err)
+	}
+	if err := m.check(before); err != nil {
+		return before, after, err
+	}
+	if before.ActualOwner() != "" {
+		if err := wait(ctx, m.Watch); err != nil {
+			return before, after, err
+		}
+		now, err := table.Get(ctx, key)
+		if err != nil {
+			return before, after, fmt.Errorf("lease %q: %w", key, err)
+		}
+		if now.Counter != before.Counter {
+			return before, after, fmt.Errorf("lease %q: %w: %q renewed it within %s; stop that worker first, or wait for it to give the lease up",
+				key, ErrInUse, now.ActualOwner(), m.Watch)
+		}
+	}
+	after, err = table.ResetCheckpoint(ctx, before, m.To)
+	if errors.Is(err, lease.ErrLost) {
+		return before, after, fmt.Errorf("lease %q: %w: a worker took or renewed it just now; nothing was changed", key, ErrInUse)
+	}
+	return before, after, err
+}
+
+// check refuses a move that is not allowed, or that leads nowhere.
+func (m Move) check(l lease.Lease) error {
+	if m.To.Sequence == lease.AtTimestamp {
+		return fmt.Errorf("position %s: each worker takes the time from its own settings, so the row would not say where reading starts; write %s, %s or a sequence number",
+			lease.AtTimestamp, lease.TrimHorizon, lease.Latest)
+	}
+	if err := m.inShard(l); err != nil {
+		return err
+	}
+	switch n := m.To.Compare(l.Checkpoint); {
+	case n == 0:
+		return fmt.Errorf("lease %q: stands at %s already", l.Key, m.To)
+	// What was never checkpointed starts somewhere before every record, so moving to a record or the tip skips.
+	case n > 0 && !m.AllowSkip:
+		return fmt.Errorf("lease %q: from %s to %s is a move forward: what lies between will never be read, so it is lost; write --allow-skip when that is meant", l.Key, l.Checkpoint, m.To)
+	case n < 0 && !m.AllowRepeat:
+		return fmt.Errorf("lease %q: from %s to %s is a move back: what lies between is read again, so it is there twice; write --allow-repeat when that is meant", l.Key, l.Checkpoint, m.To)
+	}
+	return nil
+}
+
+// inShard refuses a sequence number that the stream gave to another shard.
+func (m Move) inShard(l lease.Lease) error {
+	if m.Shards == nil || !m.To.IsSequence() {
+		return nil
+	}
+	for _, s := range m.Shards {
+		if aws.ToString(s.ShardId) != l.Shard() || s.SequenceNumberRange == nil {
+			continue
+		}
+		first, last := aws.ToString(s.SequenceNumberRange.StartingSequenceNumber), aws.ToString(s.SequenceNumberRange.EndingSequenceNumber)
+		if lease.CompareSequences(m.To.Sequence, first) < 0 || last != "" && lease.CompareSequences(m.To.Sequence, last) > 0 {
+			if last == "" {
+				last = "now"
+			}
+			return fmt.Errorf("position %s: lies outside of shard %s, which goes from %s to %s; take a sequence number of that shard", m.To, l.Shard(), first, last)
+		}
+		if got, want := shardNumber(m.To.Sequence), shardNumber(first); want != "?" && got != want {
+			return fmt.Errorf("position %s: was given to a record of another shard (number %s, and %s is number %s); take a sequence number of that shard", m.To, got, l.Shard(), want)
+		}
+		return nil
+	}
+	return fmt.Errorf("lease %q: the stream lists no such shard any more, so no sequence number in it can be read", l.Key)
+}
+
+// shardNumber is the number of the shard that Kinesis writes into its sequence numbers (version 2 of them: 186 bits, the version in
+// the four from bit 184 on, the shard in the 32 from bit 4 on). It is "?" for others.
+func shardNumber(sequence string) string {
+	n, ok := new(big.Int).SetString(sequence, 10)
+	if !ok || new(big.Int).Rsh(n, 184).Cmp(big.NewInt(2)) != 0 {
+		return "?"
+	}
+	n.Rsh(n, 4)
+	return n.And(n, big.NewInt(math.MaxUint32)).String()
+}
