@@ -17,6 +17,8 @@ type AWSConfig struct {
 	KinesisEndpoint string `yaml:"kinesis_endpoint"`
 	// DynamoDBEndpoint overrides the URL of DynamoDB, for emulators and private endpoints.
 	DynamoDBEndpoint string `yaml:"dynamodb_endpoint"`
+	// STSEndpoint overrides the URL of STS, which gives credentials for the roles of streams.
+	STSEndpoint string `yaml:"sts_endpoint"`
 }
 
 // Validate reports every fault of c.
@@ -24,6 +26,7 @@ func (c AWSConfig) Validate() error {
 	return errors.Join(
 		checkURL("kinesis_endpoint", c.KinesisEndpoint),
 		checkURL("dynamodb_endpoint", c.DynamoDBEndpoint),
+		checkURL("sts_endpoint", c.STSEndpoint),
 	)
 }
 

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
 	"dredge/config"
@@ -23,6 +27,39 @@ import (
 type awsClients struct {
 	kinesis *awskinesis.Client
 	leases  *dynamodb.Client
+	// stream is the client for one stream: with the credentials of its role, in the region of its ARN. It calls nobody yet.
+	stream func(kinesis.StreamConfig) (kinesis.API, error)
+}
+
+// sessionName is how the sessions of assumed roles appear in CloudTrail.
+const sessionName = "dredge"
+
+// streamClients makes clients per stream. Streams without a role of their own share one.
+func streamClients(base aws.Config, endpoints config.AWSConfig, shared *awskinesis.Client, options func(*awskinesis.Options)) func(kinesis.StreamConfig) (kinesis.API, error) {
+	roles := sts.NewFromConfig(base, func(o *sts.Options) { o.BaseEndpoint = endpoint(endpoints.STSEndpoint, o.BaseEndpoint) })
+	return func(s kinesis.StreamConfig) (kinesis.API, error) {
+		own := base
+		if s.StreamARN != "" {
+			a, err := arn.Parse(s.StreamARN)
+			if err != nil || a.Service != "kinesis" || a.Region == "" {
+				return nil, fmt.Errorf("stream_arn: %q is no ARN of a Kinesis stream; it looks like arn:aws:kinesis:REGION:ACCOUNT:stream/NAME", s.StreamARN)
+			}
+			own.Region = a.Region
+		}
+		if s.RoleARN == "" && own.Region == base.Region {
+			return shared, nil
+		}
+		if s.RoleARN != "" {
+			if a, err := arn.Parse(s.RoleARN); err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
+				return nil, fmt.Errorf("role_arn: %q is no ARN of a role; it looks like arn:aws:iam::ACCOUNT:role/NAME", s.RoleARN)
+			}
+			// The cache asks for new credentials before the old ones end.
+			own.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(roles, s.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+				o.RoleSessionName = sessionName
+			}))
+		}
+		return awskinesis.NewFromConfig(own, options), nil
+	}
 }
 
 // newAWSClients makes clients with the default chain of credentials. leaseTimeout bounds one call to the lease table.
@@ -47,13 +84,16 @@ func newAWSClients(ctx context.Context, c config.AWSConfig, leaseTimeout time.Du
 func clientsFrom(base aws.Config, c config.AWSConfig, leaseTimeout time.Duration) awsClients {
 	// The SDK would write warnings about cut-off answers to standard error; what matters of them comes back as errors.
 	base.Logger = logging.Nop{}
+	reads := func(o *awskinesis.Options) {
+		o.BaseEndpoint = endpoint(c.KinesisEndpoint, o.BaseEndpoint)
+		// The reader has its own back-off; the SDK's would hide throttling from it.
+		o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 2)
+		kinesis.FastAnswers(o)
+	}
+	shared := awskinesis.NewFromConfig(base, reads)
 	return awsClients{
-		kinesis: awskinesis.NewFromConfig(base, func(o *awskinesis.Options) {
-			o.BaseEndpoint = endpoint(c.KinesisEndpoint, o.BaseEndpoint)
-			// The reader has its own back-off; the SDK's would hide throttling from it.
-			o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 2)
-			kinesis.FastAnswers(o)
-		}),
+		kinesis: shared,
+		stream:  streamClients(base, c, shared, reads),
 		leases: dynamodb.NewFromConfig(base, func(o *dynamodb.Options) {
 			o.BaseEndpoint = endpoint(c.DynamoDBEndpoint, o.BaseEndpoint)
 			o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 2)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dredge/config"
+	"dredge/consumer/kinesis"
 	"dredge/flowlog"
 	"dredge/internal/telemetry"
 	"dredge/metadata/event"
@@ -70,7 +71,13 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		fmt.Fprintf(out, "ok    %s%s\n", name, note)
 	}
 	check("configuration", func(context.Context) (string, error) { return "", nil })
-	check("kinesis stream", func(ctx context.Context) (string, error) { return checkStream(ctx, clients.kinesis, c) })
+	for _, stream := range c.Kinesis.AllStreams() {
+		name := "kinesis stream"
+		if len(c.Kinesis.Streams) > 0 {
+			name += " " + stream.String()
+		}
+		check(name, func(ctx context.Context) (string, error) { return checkStream(ctx, clients, stream) })
+	}
 	check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
 	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
 	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
@@ -82,16 +89,24 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	return nil
 }
 
-func checkStream(ctx context.Context, api *awskinesis.Client, c config.Config) (string, error) {
+func checkStream(ctx context.Context, clients awsClients, stream kinesis.StreamConfig) (string, error) {
+	api, err := clients.stream(stream)
+	if err != nil {
+		return "", err
+	}
 	in := &awskinesis.ListShardsInput{}
-	if c.Kinesis.StreamARN != "" {
-		in.StreamARN = &c.Kinesis.StreamARN
+	if stream.StreamARN != "" {
+		in.StreamARN = &stream.StreamARN
 	} else {
-		in.StreamName = &c.Kinesis.StreamName
+		in.StreamName = &stream.StreamName
 	}
 	out, err := api.ListShards(ctx, in)
 	if err != nil {
-		return "", fmt.Errorf("list shards: %w; check kinesis.stream_name, aws.region, and the permission kinesis:ListShards", err)
+		hint := "kinesis.stream_name, aws.region, and the permission kinesis:ListShards"
+		if stream.RoleARN != "" {
+			hint += ", and that this process may assume " + stream.RoleARN + " (sts:AssumeRole, and the role's trust policy)"
+		}
+		return "", fmt.Errorf("list shards: %w; check %s", err, hint)
 	}
 	open := 0
 	for _, s := range out.Shards {

@@ -72,7 +72,7 @@ type leaseTool struct {
 	failover time.Duration
 }
 
-// open reads config and flags and connects. It calls nobody yet.
+// open reads config and flags and makes the clients.
 func (f *leaseFlags) open(ctx context.Context, connect connector) (*leaseTool, error) {
 	c := config.Default()
 	if f.config != "" {
@@ -103,8 +103,8 @@ func (f *leaseFlags) open(ctx context.Context, connect connector) (*leaseTool, e
 	if t.table, err = lease.NewDynamoDB(t.name, t.clients.leases); err != nil {
 		return nil, err
 	}
-	t.streams = newLeaseStreams(c, f.stream, t.clients)
-	return t, nil
+	t.streams, err = newLeaseStreams(ctx, c, f.stream, t.clients)
+	return t, err
 }
 
 // shards lists the shards of every stream that is configured, by the stream's name in lease keys.

@@ -127,7 +127,7 @@ func (b *leaseBench) renewing(l lease.Lease) (lost <-chan error) {
 func (b *leaseBench) run(args ...string) (string, error) {
 	b.Helper()
 	cmd := newLeasesCmd(func(context.Context, config.AWSConfig, time.Duration) (awsClients, error) {
-		return awsClients{kinesis: awsfaketest.Kinesis(b.server), leases: awsfaketest.DynamoDB(b.server)}, nil
+		return clientsFrom(awsfaketest.AWSConfig(b.server), config.AWSConfig{DynamoDBEndpoint: "http://awsfake.invalid"}, time.Minute), nil
 	})
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	var out bytes.Buffer

@@ -40,7 +40,7 @@ func newRunCmd() *cobra.Command {
 			if addr != nil {
 				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page and metrics")
 			}
-			log.Info().Str("source", c.Kinesis.StreamName+c.Kinesis.StreamARN).Str("sink", svc.outputs.describe).Msg("starting")
+			log.Info().Str("source", streamNames(c.Kinesis)).Str("sink", svc.outputs.describe).Msg("starting")
 			logAdvice(log, c.Pipeline.Formats)
 			return svc.run(ctx)
 		},

@@ -74,13 +74,13 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	s.worker, err = kinesis.New(c.Kinesis, kinesis.Deps{
-		Kinesis: clients.kinesis, Leases: leases, Fleet: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
+		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: leases, Fleet: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	status := &statusPage{
-		started: time.Now(), source: "Kinesis " + c.Kinesis.StreamName + c.Kinesis.StreamARN, sink: s.outputs.describe,
+		started: time.Now(), source: "Kinesis " + streamNames(c.Kinesis), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
 	}
 	handlers := page.Handlers(status.status)

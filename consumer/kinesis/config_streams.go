@@ -36,6 +36,12 @@ func (s StreamConfig) label() string {
 	return s.StreamName
 }
 
+// String names the stream for people.
+func (s StreamConfig) String() string { return s.label() }
+
+// AllStreams returns the streams of the application, one or several, with their settings filled in.
+func (c Config) AllStreams() []StreamConfig { return c.streams() }
+
 // streams returns all streams with their settings filled in.
 func (c Config) streams() []StreamConfig {
 	if len(c.Streams) == 0 {
