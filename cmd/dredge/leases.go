@@ -10,7 +10,6 @@ import (
 	"os"
 	"time"
 
-	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/spf13/cobra"
 
@@ -141,7 +140,7 @@ func (t *leaseTool) watch(ctx context.Context, d time.Duration) (leaseadmin.Surv
 
 // explain says what a missing table probably means.
 func (t *leaseTool) explain(err error) error {
-	if _, missing := errors.AsType[*ddbtypes.ResourceNotFoundException](err); missing {
+	if errors.Is(err, lease.ErrNoTable) {
 		return fmt.Errorf("lease table %q: does not exist in this account and region; check --table, --region and --profile", t.name)
 	}
 	return err

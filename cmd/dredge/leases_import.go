@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/spf13/cobra"
 
 	"dredge/consumer/kinesis/lease"
@@ -52,7 +51,7 @@ was never checkpointed starts at --without-checkpoint, but at TRIM_HORIZON when 
 				return err
 			}
 			listing, err := t.table.List(ctx)
-			if _, missing := errors.AsType[*types.ResourceNotFoundException](err); err != nil && !missing {
+			if err != nil && !errors.Is(err, lease.ErrNoTable) {
 				return err
 			}
 			for _, l := range listing.Leases {

@@ -304,7 +304,7 @@ func TestLeasesCheckpointSet(t *testing.T) {
 		b.refused(set(lease.ShardEnd), "--allow-skip")
 		b.refused(set(s[1]), "stands at "+s[1])
 		b.refused(set(lease.AtTimestamp, "--allow-repeat"), "TRIM_HORIZON, LATEST")
-		b.refused(set(other[0], "--allow-repeat", "--allow-skip"), "another shard", shard0+" is number 0")
+		b.refused(set(other[0], "--allow-repeat", "--allow-skip"), "is of shard 1, not of "+shard0)
 		b.refused(set("5", "--allow-repeat", "--allow-skip"), "lies outside of shard "+shard0)
 		if got := b.get(shard0); got.Checkpoint.Sequence != s[1] || got.Owner != "dead" {
 			b.Fatalf("a refused command changed the row: %+v", got)

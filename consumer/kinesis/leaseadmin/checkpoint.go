@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/big"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -95,21 +93,10 @@ func (m Move) inShard(l lease.Lease) error {
 			}
 			return fmt.Errorf("position %s: lies outside of shard %s, which goes from %s to %s; take a sequence number of that shard", m.To, l.Shard(), first, last)
 		}
-		if got, want := shardNumber(m.To.Sequence), shardNumber(first); want != "?" && got != want {
-			return fmt.Errorf("position %s: was given to a record of another shard (number %s, and %s is number %s); take a sequence number of that shard", m.To, got, l.Shard(), want)
+		if err := m.To.CheckShard(l.Shard()); err != nil {
+			return fmt.Errorf("position %s: %w; take a sequence number of that shard", m.To, err)
 		}
 		return nil
 	}
 	return fmt.Errorf("lease %q: the stream lists no such shard any more, so no sequence number in it can be read", l.Key)
-}
-
-// shardNumber is the number of the shard that Kinesis writes into its sequence numbers (version 2 of them: 186 bits, the version in
-// the four from bit 184 on, the shard in the 32 from bit 4 on). It is "?" for others.
-func shardNumber(sequence string) string {
-	n, ok := new(big.Int).SetString(sequence, 10)
-	if !ok || new(big.Int).Rsh(n, 184).Cmp(big.NewInt(2)) != 0 {
-		return "?"
-	}
-	n.Rsh(n, 4)
-	return n.And(n, big.NewInt(math.MaxUint32)).String()
 }
