@@ -8,6 +8,8 @@ import (
 	"dredge/metadata"
 	identityfile "dredge/metadata/file"
 	"dredge/metadata/geo"
+	"dredge/metadata/kube"
+	"dredge/metadata/networks"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
 )
@@ -18,6 +20,10 @@ type IdentityConfig struct {
 	File identityfile.Config `yaml:"file"`
 	// Geo says whose public addresses are: Amazon's published ranges, and databases of countries and autonomous systems.
 	Geo geo.Config `yaml:"geo"`
+	// Kube watches the pods of Kubernetes clusters.
+	Kube kube.Config `yaml:"kube"`
+	// Networks are networks of yours that hold no workload of their own: offices, data centres, partners.
+	Networks networks.Config `yaml:"networks"`
 	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
 	StartTimeout time.Duration `yaml:"start_timeout"`
 	// Store says how long knowledge is kept and what is believed.
@@ -34,7 +40,8 @@ func (c IdentityConfig) Validate() error {
 	if c.StartTimeout < 0 || c.StartTimeout > time.Hour {
 		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
 	}
-	return errors.Join(append(errs, under("file", c.File.Validate()), under("geo", c.Geo.Validate()), under("store", c.Store.Validate()))...)
+	return errors.Join(append(errs, under("file", c.File.Validate()), under("geo", c.Geo.Validate()), under("kube", c.Kube.Validate()),
+		under("networks", c.Networks.Validate()), under("store", c.Store.Validate()))...)
 }
 
 // The kinds of sink.

@@ -80,6 +80,9 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	}
 	check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
 	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
+	if svc.kube != nil {
+		check("kubernetes", func(ctx context.Context) (string, error) { return "", svc.kube.Check(ctx) })
+	}
 	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
 	printAdvice(out, c.Pipeline.Formats)

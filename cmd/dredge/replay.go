@@ -133,6 +133,9 @@ func loadReplay(ctx context.Context, c config.Config, outputs *outputs, log zero
 			return nil, err
 		}
 	}
+	if err := c.Identity.Networks.Tell(known); err != nil {
+		return nil, fmt.Errorf("identity.networks: %w", err)
+	}
 	deps := coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: log, reg: reg}
 	if public, err := loadPublic(ctx, c); err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"dredge/internal/page"
 	"dredge/metadata/file"
 	"dredge/metadata/geo"
+	"dredge/metadata/kube"
 	"dredge/metadata/store"
 )
 
@@ -33,6 +34,8 @@ type service struct {
 	worker *kinesis.Worker
 	// source is nil when no identity file is configured.
 	source *file.Source
+	// kube is nil when no Kubernetes cluster is configured.
+	kube *kube.Source
 	// public is nil when nothing of public addresses is configured.
 	public  *geo.Geo
 	http    *httpd.Server
@@ -50,6 +53,17 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		s.source, err = file.New(c.Identity.File, file.Dependencies{Target: identity, Logger: log, Registerer: reg})
 		if err != nil {
 			return nil, fmt.Errorf("identity.file: %w", err)
+		}
+	}
+	if err := c.Identity.Networks.Tell(identity); err != nil {
+		return nil, fmt.Errorf("identity.networks: %w", err)
+	}
+	if len(c.Identity.Kube.Clusters) > 0 {
+		if s.kube, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: identity, Logger: log, Registerer: reg}); err != nil {
+			return nil, fmt.Errorf("identity.kube: %w", err)
+		}
+		for _, src := range s.kube.Sources() {
+			identity.Expect(src)
 		}
 	}
 	var public enrich.PublicNames
@@ -108,6 +122,9 @@ func (s *service) run(ctx context.Context) error {
 	if s.source != nil {
 		beside.Go(func() error { return s.source.Run(background) })
 	}
+	if s.kube != nil {
+		beside.Go(func() error { return s.kube.Run(background) })
+	}
 	if s.public != nil {
 		beside.Go(func() error { return s.public.Run(background) })
 		beside.Go(func() error { return reloadOnHangup(background, s.public) })
@@ -139,7 +156,7 @@ func (s *service) prepareOutputs(ctx context.Context) {
 // awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not
 // stop a Kinesis consumer.
 func (s *service) awaitIdentity(ctx context.Context) error {
-	if s.source == nil {
+	if s.source == nil && s.kube == nil {
 		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.file.path")
 		return nil
 	}
@@ -166,6 +183,11 @@ func (s *service) awaitIdentity(ctx context.Context) error {
 func (s *service) identityReady() error {
 	if s.source != nil && !s.source.Loaded() {
 		return fmt.Errorf("%s was not read to its end yet", s.cfg.Identity.File.Path)
+	}
+	if s.kube != nil {
+		if ok, missing := s.kube.Loaded(); !ok {
+			return fmt.Errorf("cluster %s was not listed yet", missing)
+		}
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ var directions = map[string][]string{
 	"metadata/kube":      {"metadata/event"},
 	"metadata/app":       {"metadata/event"},
 	"metadata/geo":       {"metadata"},
+	"metadata/networks":  {"metadata/event"},
 	"metadata/idlog":     {"metadata/event", "internal/blob"},
 	"metadata/sonar":     {"metadata", "metadata/event", "metadata/store", "metadata/idlog"},
 	"druid":              {"row"},
@@ -137,6 +138,8 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 	only := map[string][]string{
 		"github.com/aws/":            {"consumer", "cmd", "metadata/ec2", "metadata/ecs", "internal/blob", "internal/awsfake", "test"},
 		"github.com/twmb/franz-go":   {"sink/kafka", "cmd", "test"},
+		"k8s.io/":                    {"metadata/kube"},
+		"github.com/oschwald/":       {"metadata/geo"},
 		"github.com/spf13/cobra":     {"cmd"},
 		"gocloud.dev":                {"internal/blob"},
 		"github.com/chromedp":        {"test"},

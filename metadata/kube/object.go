@@ -108,7 +108,7 @@ func (p *pod) sandbox() (at int64, ready, known bool) {
 // ready before its first container started, and after the node had accepted it.
 func (p *pod) began(obs int64) (from, acc int64) {
 	from = obs
-	if at, ready, known := p.sandbox(); known && ready {
+	if at, ready, known := p.sandbox(); known && ready && at > 0 {
 		from = min(from, at+second)
 	} else {
 		for _, list := range [...][]containerStatus{p.Status.InitContainers, p.Status.Containers} {
@@ -120,7 +120,7 @@ func (p *pod) began(obs int64) (from, acc int64) {
 				case c.State.Terminated != nil:
 					started = c.State.Terminated.StartedAt
 				}
-				if started != nil && !started.IsZero() {
+				if started != nil && started.UnixMilli() > 0 {
 					from = min(from, started.UnixMilli()+second)
 				}
 			}
