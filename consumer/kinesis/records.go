@@ -138,7 +138,6 @@ func (e *expander) aggregate(rec *types.Record, hand func([]stream.Payload, leas
 	outside := e.outside(records)
 	if outside > 0 && e.policy == OutOfRangeDropAggregate {
 		e.m.outOfRange[outOfRangeDropped].Add(float64(len(records)))
-		records = nil
 		at.Sub = wholeRecord
 		return at, nil
 	}

@@ -204,7 +204,7 @@ func TestRenewalGoesOnWhileAHandlerBlocks(t *testing.T) {
 		b.write(shardID(0), 10)
 		b.write(shardID(1), 10)
 		a := b.start("dredge-a")
-		b.await("both shards read", 5*time.Second, func() bool { return b.kinesis.count("GetRecords") >= 2 })
+		b.await("both shards read", 5*time.Second, func() bool { return a.Status().Owned == 2 && b.kinesis.count("GetRecords") >= 4 })
 		other := b.start("java-b", func(c *Config) { c.MaxLeases = 1 })
 		b.await("balance", time.Minute, func() bool { return b.owned()["java-b"] == 1 })
 		held := slices.IndexFunc(b.leases(), func(l lease.Lease) bool { return l.Owner == "dredge-a" })
