@@ -24,29 +24,47 @@ type owner struct {
 	scope, place, has atomic.Uint32
 }
 
-// The bits of owner.has.
+// The bits of owner.has: besides two flags, the traits of an owner of which they were told once, two bits each.
 const (
-	hasTraits = 1 << iota
-	hasListen
+	hasTraits   = 1 << 0 // they were told more than once: ask facts
+	hasListen   = 1 << 1
+	sdcAt       = 2
+	sharedAt    = 4
+	forwarderAt = 6
+	traitMask   = 3
+	toldNo      = 1
+	toldYes     = 2
 )
 
-// set publishes f.
+// set publishes f. What says that the owner is shared is stored before its workload, and read after it: so no reader
+// takes a new workload for that of an owner which is not known to be shared yet.
 func (ow *owner) set(f *facts) {
-	simple := len(f.wl) == 1 && !isShared(f.ep.Kind) && (f.more == nil || len(f.more.traits) == 0)
+	has, shared, once := uint32(0), isShared(f.ep.Kind), true
+	if f.more != nil {
+		if len(f.more.listen) > 0 {
+			has |= hasListen
+		}
+		switch ts := f.more.traits; len(ts) {
+		case 0:
+		case 1:
+			t := &ts[0].val
+			has |= uint32(t.sdc)<<sdcAt | uint32(t.shared)<<sharedAt | uint32(t.forwarder)<<forwarderAt
+			if t.shared != 0 {
+				shared = t.shared == toldYes
+			}
+		default:
+			has |= hasTraits
+			once = false
+		}
+	}
+	simple := len(f.wl) == 1 && once && !shared
 	if !simple || f.wl[0].from != ow.onlyFrom.Load() {
 		ow.onlyWorkload.Store(0)
-	}
-	ow.facts.Store(f)
-	has := uint32(0)
-	if f.more != nil && len(f.more.traits) > 0 {
-		has |= hasTraits
-	}
-	if f.more != nil && len(f.more.listen) > 0 {
-		has |= hasListen
 	}
 	ow.has.Store(has)
 	ow.place.Store(f.place)
 	ow.scope.Store(uint32(f.scope))
+	ow.facts.Store(f)
 	if simple {
 		ow.onlyFrom.Store(f.wl[0].from)
 		ow.onlyWorkload.Store(uint32(f.wl[0].val))

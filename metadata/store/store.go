@@ -4,6 +4,14 @@
 // Knowledge is a set of evidence per address and layer (interfaces below, pods and tasks above); tenures are derived from the
 // set, so events may come in any order and any number of times. Writers lock one shard of addresses; readers lock nothing and
 // allocate nothing. The store asks no network and infers no release from absence: that is the sources' work.
+//
+// A look-up's time is the waiting for memory, so the layout counts lines of the processor's cache (table.go, packed.go). A shard
+// is an open-addressing table of keys; a slot points to the address's tenures in an append-only arena, 16 bytes each, and the
+// evidence that they were derived from lies packed in a second arena, which is the writer's. Slots and arenas are one object that
+// is replaced as a whole when it is full, and hold no pointers, so the garbage collector has nothing to walk there. What nearly
+// every look-up asks of an owner lies beside its handle (owner.go); the text of an interface id is compared in its index entry
+// (index.go). Warm reads ahead for a block of records, so that the waits overlap (warm.go). A heartbeat that only continues
+// the last one grows one word of one tenure (extend.go). A snapshot holds what was told, not what was derived (snapshot.go).
 package store
 
 import (

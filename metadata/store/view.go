@@ -38,16 +38,22 @@ func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interfa
 		return metadata.Interface{}, false
 	}
 	ow, win := s.owners.list.at(owner), s.span(w)
-	where := s.owners.places.at(ow.place.Load())
-	out := metadata.Interface{
-		Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.Kind,
-		Forwarder: where.forwarder, Shared: where.shared,
-	}
-	if ow.has.Load()&hasTraits != 0 {
+	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win) // before the rest: see owner.set
+	has, where := ow.has.Load(), s.owners.places.at(ow.place.Load())
+	out := metadata.Interface{Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.Kind}
+	if has&hasTraits != 0 {
 		f := ow.facts.Load()
-		out.Forwarder, out.Shared, out.SourceDestCheck = f.forwards(win.start), f.shared(win.start), f.sdc(win.start) == 2
+		out.Forwarder, out.Shared, out.SourceDestCheck = f.forwards(win.start), f.shared(win.start), f.sdc(win.start) == toldYes
+	} else {
+		sdc := has >> sdcAt & traitMask
+		out.Forwarder, out.Shared, out.SourceDestCheck = where.forwarder || sdc == toldNo, where.shared, sdc == toldYes
+		if said := has >> forwarderAt & traitMask; said != 0 {
+			out.Forwarder = said == toldYes
+		}
+		if said := has >> sharedAt & traitMask; said != 0 {
+			out.Shared = said == toldYes
+		}
 	}
-	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win)
 	switch {
 	case win.start < s.floor.Load():
 		out.Reason = metadata.BeforeRetention
