@@ -32,8 +32,10 @@ type coreDeps struct {
 	public enrich.PublicNames
 	// gate holds rows back until identity is complete; a replay knows everything beforehand.
 	gate bool
-	log  zerolog.Logger
-	reg  prometheus.Registerer
+	// foreknown says that heartbeats were taken beforehand, so this core takes none.
+	foreknown bool
+	log       zerolog.Logger
+	reg       prometheus.Registerer
 }
 
 func newCore(c config.Config, d coreDeps) (*core, error) {
@@ -49,7 +51,10 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 		return nil, err
 	}
 	deps := pipeline.Deps{
-		Sink: d.sink, Enricher: join, Observer: sightings, DeadLetter: d.deadLetter, Log: d.log, Registry: d.reg,
+		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Log: d.log, Registry: d.reg,
+	}
+	if !d.foreknown {
+		deps.Observer = sightings
 	}
 	if d.gate {
 		gate, err := enrich.NewGate(join, d.identity)

@@ -17,12 +17,15 @@ import (
 
 	"dredge/config"
 	source "dredge/consumer/file"
+	"dredge/enrich"
 	"dredge/flowlog"
 	"dredge/internal/telemetry"
 	identity "dredge/metadata/file"
 	"dredge/metadata/store"
 	"dredge/pipeline"
 	"dredge/row"
+	"dredge/sink"
+	"dredge/stream"
 )
 
 type replayOptions struct {
@@ -36,7 +39,9 @@ func newReplayCmd() *cobra.Command {
 		Use:   "replay [-c FILE] [--identity EVENTS.jsonl] [--out FILE|-] FILE|DIR|-…",
 		Short: "Run files of flow logs through the whole pipeline",
 		Long: `replay reads flow logs from files (plain, gzip or zstd; lines, CloudWatch envelopes or JSON), names both
-ends and writes rows. All identity events are read before the first flow, so it names with full hindsight.
+ends and writes rows. All identity events are read before the first flow, so it names with full hindsight:
+files are read twice, once for what their lines prove about addresses and once for the rows, so their order
+changes nothing; standard input is read once.
 
 Without a configuration file, raw rows go to standard output as JSON Lines; the layout of the lines comes
 from a header line, or from --format. The books stand on standard error at the end. Exit code 1 when a
@@ -91,13 +96,35 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	if err != nil {
 		return err
 	}
+	if err := replaceOutput(o.out); err != nil {
+		return errors.Join(err, outputs.close())
+	}
 	if err := outputs.check(ctx); err != nil {
 		return errors.Join(err, outputs.close())
 	}
-	p, err := loadReplay(ctx, c, outputs, log, reg)
+	known, err := loadIdentity(ctx, c, log, reg)
 	if err != nil {
 		return errors.Join(err, outputs.close())
 	}
+	// Whatever a line of any file proves about an address is known before the first one is named; so the order in which files are
+	// read changes no name. What comes on standard input passes once.
+	foreknown := !slices.Contains(paths, "-")
+	if foreknown {
+		if err := takeHeartbeats(ctx, c, known, paths); err != nil {
+			return errors.Join(err, outputs.close())
+		}
+	}
+	deps := coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, foreknown: foreknown, log: log, reg: reg}
+	if public, err := loadPublic(ctx, c); err != nil {
+		return errors.Join(err, outputs.close())
+	} else if public != nil {
+		deps.public = public
+	}
+	core, err := newCore(c, deps)
+	if err != nil {
+		return errors.Join(err, outputs.close())
+	}
+	p := core.pipeline
 	src, err := source.New(replaySource(paths), source.Deps{
 		Processor: p, Budget: p.Budget(), IsHeader: flowlog.IsHeader, Stdin: in, Log: log, Metrics: reg,
 	})
@@ -119,7 +146,24 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	return nil
 }
 
-func loadReplay(ctx context.Context, c config.Config, outputs *outputs, log zerolog.Logger, reg *prometheus.Registry) (*pipeline.Pipeline, error) {
+// replaceOutput empties the file of --out. The sink appends, which suits a service that starts anew; a replay done twice would leave
+// every row twice.
+func replaceOutput(path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil // there is none, or it is a pipe or device; the sink tells what is wrong with it
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
+}
+
+// loadIdentity reads all identity events.
+func loadIdentity(ctx context.Context, c config.Config, log zerolog.Logger, reg *prometheus.Registry) (*store.Store, error) {
 	known, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg, Now: time.Now})
 	if err != nil {
 		return nil, err
@@ -136,18 +180,49 @@ func loadReplay(ctx context.Context, c config.Config, outputs *outputs, log zero
 	if err := c.Identity.Networks.Tell(known); err != nil {
 		return nil, fmt.Errorf("identity.networks: %w", err)
 	}
-	deps := coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: log, reg: reg}
-	if public, err := loadPublic(ctx, c); err != nil {
-		return nil, err
-	} else if public != nil {
-		deps.public = public
-	}
-	core, err := newCore(c, deps)
-	if err != nil {
-		return nil, err
-	}
-	return core.pipeline, nil
+	return known, nil
 }
+
+// takeHeartbeats reads the files once for nothing but what their lines prove about addresses. It tells no fault: the reading that
+// makes rows meets the same ones, and counts them.
+func takeHeartbeats(ctx context.Context, c config.Config, known *store.Store, paths []string) error {
+	sightings, err := enrich.NewSightings(known, heartbeats{known})
+	if err != nil {
+		return err
+	}
+	reg, log := telemetry.NewRegistry(), zerolog.Nop()
+	p, err := pipeline.New(c.Pipeline, pipeline.Deps{Sink: nowhere{}, Enricher: nobody{}, Observer: sightings, Log: log, Registry: reg})
+	if err != nil {
+		return err
+	}
+	src, err := source.New(replaySource(paths), source.Deps{Processor: p, Budget: p.Budget(), IsHeader: flowlog.IsHeader, Log: log, Metrics: reg})
+	if err != nil {
+		return err
+	}
+	if err := src.Run(ctx); ctx.Err() != nil {
+		return err
+	}
+	return nil
+}
+
+// nobody makes no rows.
+type nobody struct{}
+
+func (nobody) Enrich(*flowlog.Batch, *row.Batch) {}
+
+// nowhere is a sink that has delivered everything already.
+type nowhere struct{}
+
+func (nowhere) Open(context.Context, string) (sink.Writer, stream.Position, error) {
+	return nowhere{}, "", nil
+}
+
+func (nowhere) Write(_ context.Context, _ *row.Batch, _ stream.Position, done func(error)) error {
+	done(nil)
+	return nil
+}
+func (nowhere) Flush(context.Context) error { return nil }
+func (nowhere) Close(context.Context) error { return nil }
 
 func replaySource(paths []string) source.Config {
 	c := source.DefaultConfig()

@@ -80,3 +80,42 @@ func TestReplaySaysWhatIsWrongWithItsInput(t *testing.T) {
 		t.Errorf("a missing file ends with %v, want exit code 1", err)
 	}
 }
+
+// What any line proves about an address counts for every line, whatever the order of the files: here only the second file shows that
+// the destination of the first one's flow was eni-bbbb's.
+func TestReplayKnowsWhatLaterFilesProve(t *testing.T) {
+	events := `{"v":1,"op":"describe","src":"inventory","from":1418500000000,"scope":"vpc-1","owner":"eni:eni-bbbb","ep":{"kind":"instance","eni":"eni-bbbb"},"wl":{"app":"payments"}}
+{"v":1,"op":"progress","src":"inventory","through":1418700000000}
+`
+	const header = "interface-id vpc-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status flow-direction\n"
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "a.log"), filepath.Join(dir, "b.log")
+	for path, lines := range map[string]string{
+		first: header + "eni-aaaa vpc-1 10.0.0.1 10.0.0.2 40000 443 6 1 100 1418530010 1418530040 ACCEPT OK egress\n",
+		second: header + "eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418529900 1418529990 ACCEPT OK ingress\n" +
+			"eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418530060 1418530090 ACCEPT OK ingress\n",
+	} {
+		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, paths := range [][]string{{first, second}, {second, first}} {
+		var out, errOut bytes.Buffer
+		if err := runReplay(t.Context(), replayOptions{identity: write(t, "events.jsonl", events)}, paths, nil, &out, &errOut); err != nil {
+			t.Fatalf("%v\n%s", err, errOut.String())
+		}
+		file := filepath.Join(dir, "rows.jsonl")
+		for range 2 { // the second time replaces the rows of the first
+			o := replayOptions{identity: write(t, "events.jsonl", events), out: file}
+			if err := runReplay(t.Context(), o, paths, nil, &bytes.Buffer{}, &errOut); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rows, err := os.ReadFile(file); err != nil || bytes.Count(rows, []byte("\n")) != 3 {
+			t.Errorf("%d rows in the file (%v)", bytes.Count(rows, []byte("\n")), err)
+		}
+		if n := strings.Count(out.String(), `"dst_app":"payments"`); n != 3 {
+			t.Errorf("%d of 3 rows name the destination with %s first:\n%s", n, filepath.Base(paths[0]), out.String())
+		}
+	}
+}
