@@ -61,6 +61,7 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newGenerateCmd(),
 		newDruidCmd(),
 		newLeasesCmd(newAWSClients),
+		newDrainCmd(),
 		newDocsCmd(),
 		newVersionCmd(),
 	)

@@ -40,11 +40,13 @@ type service struct {
 	public  *geo.Geo
 	http    *httpd.Server
 	outputs *outputs
+	drain   *drainer
+	busy    *busyMeter
 }
 
 // newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
 func newService(c config.Config, clients awsClients, log zerolog.Logger, reg metricsRegistry) (*service, error) {
-	s := &service{cfg: c, log: log}
+	s := &service{cfg: c, log: log, drain: newDrainer(), busy: newBusyMeter()}
 	identity, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg})
 	if err != nil {
 		return nil, err
@@ -100,7 +102,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	handlers := page.Handlers(status.status)
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
-		Gatherer: reg, Log: log, Handlers: handlers,
+		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},
 		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.leasesReady}},
 	})
 	if err != nil {
@@ -112,8 +114,8 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 // listen binds the HTTP address; nil means that the server is off.
 func (s *service) listen(ctx context.Context) (net.Addr, error) { return s.http.Listen(ctx) }
 
-// run works until ctx ends, then drains: the worker first, which needs everything else alive; HTTP last, so that the final
-// figures can still be scraped. It returns when nothing that it started runs.
+// run works until ctx ends or a drain is asked for, then drains: the worker first, which needs everything else alive; HTTP last, so
+// that the final figures can still be scraped. After a drain that was asked for it stays until ctx ends. It returns when nothing that it started runs.
 func (s *service) run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -131,13 +133,21 @@ func (s *service) run(ctx context.Context) error {
 	}
 	beside.Go(func() error { return s.http.Run(background) })
 
-	s.prepareOutputs(ctx)
-	err := s.awaitIdentity(ctx)
+	work, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	s.drain.begin(stopWork)
+	s.prepareOutputs(work)
+	err := s.awaitIdentity(work)
 	if err == nil {
 		// Garbage may not double what the byte budget allows.
 		limit := limitMemory(s.cfg.Pipeline.MemoryLimit())
 		s.log.Info().Int64("bytes", limit).Msg("memory limit set")
-		err = s.worker.Run(ctx)
+		err = s.worker.Run(work)
+	}
+	close(s.drain.drained)
+	if err == nil && s.drain.wasAsked() {
+		s.log.Info().Msg("drained on request, waiting to be stopped")
+		<-ctx.Done()
 	}
 	stop()
 	return errors.Join(err, beside.Wait(), s.outputs.close())
@@ -195,6 +205,8 @@ func (s *service) identityReady() error {
 func (s *service) leasesReady() error {
 	w := s.worker.Status()
 	switch {
+	case s.drain.wasAsked():
+		return errors.New("drained on request")
 	case w.Draining:
 		return errors.New("draining")
 	case w.GaveUp:
@@ -203,8 +215,20 @@ func (s *service) leasesReady() error {
 		return errors.New("the lease table was not read yet")
 	case w.Owned == 0 && w.Target > 0:
 		return fmt.Errorf("owns no lease of %d to be had", w.Unfinished)
+	case !w.Balanced:
+		return fmt.Errorf("not balanced yet: owns %d leases of a share of %d, %d have no owner", w.Owned, w.Target, ownerless(w))
 	}
 	return nil
+}
+
+// ownerless counts the unfinished leases that nobody has.
+func ownerless(w kinesis.Status) (n int) {
+	for _, sh := range w.Shards {
+		if !sh.Finished && sh.Owner == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // close gives back what newService opened, when run is never called.

@@ -14,6 +14,8 @@ type Config struct {
 	Debug bool `yaml:"debug"`
 	// DebugAnywhere allows Debug on an address that others can reach: profiles show memory contents.
 	DebugAnywhere bool `yaml:"debug_anywhere"`
+	// AdminAnywhere lets others than this machine ask for what changes something, which is POST /drain; whoever reaches the address may then.
+	AdminAnywhere bool `yaml:"admin_anywhere"`
 }
 
 // DefaultConfig listens on loopback with profiles on.

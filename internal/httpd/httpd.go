@@ -1,5 +1,5 @@
 // Package httpd is dredge's HTTP server: /metrics, /healthz, /readyz, whatever the caller mounts (the page and its API), and
-// profiles on loopback. It has time-outs and a header limit; nothing in it changes state.
+// profiles on loopback. It has time-outs and a header limit. What changes something is mounted apart and answered to this machine only.
 package httpd
 
 import (
@@ -32,6 +32,8 @@ type Deps struct {
 	Checks []Check
 	// Handlers are mounted by their pattern (net/http.ServeMux syntax).
 	Handlers map[string]http.Handler
+	// Admin is what changes something, by its pattern: only this machine may ask for it, unless the configuration says otherwise.
+	Admin map[string]http.Handler
 }
 
 // Server answers HTTP until its context ends.
@@ -62,6 +64,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	for pattern, h := range deps.Handlers {
 		mux.Handle(pattern, h)
+	}
+	for pattern, h := range deps.Admin {
+		mux.Handle(pattern, admin(h, cfg.AdminAnywhere))
 	}
 	return &Server{
 		cfg: cfg,
