@@ -207,7 +207,7 @@ func (s *apiServer) watch(r *http.Request) *http.Response {
 		enc := json.NewEncoder(pw)
 		if from < oldest {
 			_ = enc.Encode(map[string]any{"type": "ERROR", "object": map[string]any{"kind": "Status", "code": 410, "message": "too old resource version"}})
-			pw.Close()
+			_ = pw.Close()
 			return
 		}
 		for {
@@ -223,7 +223,7 @@ func (s *apiServer) watch(r *http.Request) *http.Response {
 			s.mu.Unlock()
 			if dropped {
 				_, _ = io.WriteString(pw, `{"type":"MODIFIED","object":{"metada`)
-				pw.Close()
+				_ = pw.Close()
 				return
 			}
 			for _, c := range send {
@@ -238,7 +238,7 @@ func (s *apiServer) watch(r *http.Request) *http.Response {
 			select {
 			case <-changed:
 			case <-timeout.C:
-				pw.Close()
+				_ = pw.Close()
 				return
 			case <-r.Context().Done():
 				pw.CloseWithError(r.Context().Err())

@@ -130,6 +130,7 @@ func (c *cluster) progress(ctx context.Context, w *watcher) error {
 			c.credit()
 		}
 		c.tellProgress()
+		c.gauges()
 		c.mu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			c.fault(reasonOf(err), err)

@@ -102,7 +102,6 @@ func (h *podHandler) change(kind string, raw json.RawMessage) {
 	} else {
 		h.takePod(p, now)
 	}
-	h.gauges()
 }
 
 func (h *podHandler) position(rv string) {
@@ -133,6 +132,7 @@ func parsePod(raw json.RawMessage) (*pod, error) {
 	return &p, nil
 }
 
+// gauges counts pods. It walks all of them, so it is called now and then, not per event.
 func (c *cluster) gauges() {
 	held := 0
 	for _, st := range c.pods {

@@ -84,7 +84,7 @@ func (w *watcher) run(ctx context.Context) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how this ends
 		case err == nil:
 			wait = firstRetry
 			continue

@@ -46,10 +46,14 @@ func TestNetworksAnswerAsPrefixes(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	err := networks.Config{
-		{CIDR: "10.0.0.0", Name: "a"}, {CIDR: "10.0.0.1/8", Name: "b"}, {CIDR: "10.0.0.0/8"}, {CIDR: "10.0.0.0/8", Name: "c"},
+	c := networks.Config{
+		{CIDR: "10.0.0.0", Name: "a"},
+		{CIDR: "10.0.0.1/8", Name: "b"},
+		{CIDR: "10.0.0.0/8"},
+		{CIDR: "10.0.0.0/8", Name: "c"},
 		{CIDR: "10.0.0.0/8", Name: "d", Scope: "vpc-1"},
-	}.Validate()
+	}
+	err := c.Validate()
 	if err == nil {
 		t.Fatal("accepted")
 	}
