@@ -37,7 +37,8 @@ func (s *sinkWatch) isDue(now time.Time, waiting bool, progress time.Time) bool 
 	if progress.After(s.stuck) && !s.stuck.IsZero() {
 		s.stuck = progress
 	}
-	if s.stuck.IsZero() || now.Sub(s.stuck) < s.after || s.others.IsZero() || now.Sub(s.others) > s.after {
+	// Others' progress counts when it is recent: a checkpoint that they wrote as the sink stopped for all is no proof.
+	if s.stuck.IsZero() || now.Sub(s.stuck) < s.after || s.others.IsZero() || now.Sub(s.others) > s.after/2 {
 		return false
 	}
 	s.gaveUp, s.stuck, s.rest = true, time.Time{}, now.Add(s.after)

@@ -90,9 +90,16 @@ func (w *Worker) hold(l lease.Lease, sent time.Time, move string) {
 
 // renewLoop renews h until its life ends. It never waits for the shard's goroutine.
 func (w *Worker) renewLoop(h *held) {
-	for sleep(h.life, jittered(w.cfg.renewInterval())) == nil {
-		// What went wrong is logged and counted there; the next round tries again, until the lease expires.
-		_ = w.renew(h)
+	again := backoff{min: w.cfg.renewInterval() / 8, max: w.cfg.renewInterval() / 3}
+	pause := jittered(w.cfg.renewInterval())
+	for sleep(h.life, pause) == nil {
+		// What went wrong is logged and counted there. A table that refuses or stutters is asked again soon, until the lease expires.
+		if w.renew(h) != nil {
+			pause = again.next()
+			continue
+		}
+		again.reset()
+		pause = jittered(w.cfg.renewInterval())
 	}
 }
 

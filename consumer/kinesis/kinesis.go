@@ -80,8 +80,9 @@ type Worker struct {
 	log     zerolog.Logger
 	m       *metrics
 	started atomic.Bool
-	// wall is the wall clock. Nothing but what others read as a date is made of it.
-	wall func() time.Time
+	// wallClock is time.Now, but for tests that make it jump. Nothing but what others read as a date is made of it: ownership knows
+	// only how long something took.
+	wallClock atomic.Pointer[func() time.Time]
 	// progress is when a row was last durable, in time since born.
 	born     time.Time
 	progress atomic.Int64
@@ -131,13 +132,12 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kinesis consumer: %w", err)
 	}
-	return &Worker{
+	w := &Worker{
 		cfg:      cfg,
 		id:       id,
 		sources:  sources,
 		store:    deps.Leases,
 		fleet:    deps.Fleet,
-		wall:     time.Now,
 		born:     time.Now(),
 		proc:     deps.Processor,
 		budget:   deps.Budget,
@@ -148,7 +148,10 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 		ended:    make(chan struct{}),
 		cooling:  map[string]cooldown{},
 		children: map[string]struct{}{},
-	}, nil
+	}
+	now := time.Now
+	w.wallClock.Store(&now)
+	return w, nil
 }
 
 // newWorkerID is different at every start: a restarted worker must not mistake its predecessor's leases for its own.
@@ -159,6 +162,9 @@ func newWorkerID() string {
 	}
 	return WorkerIDPrefix + host + "-" + rand.Text()[:10]
 }
+
+// wall is the date and time.
+func (w *Worker) wall() time.Time { return (*w.wallClock.Load())() }
 
 // ID is this worker's id in the lease table.
 func (w *Worker) ID() string { return w.id }

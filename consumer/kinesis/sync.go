@@ -128,7 +128,7 @@ func (s *syncer) fill(ctx context.Context) error {
 		filter.Type = types.ShardFilterTypeAtTrimHorizon
 	}
 	// Taken before the list, so that with LATEST nothing falls between the two.
-	now := time.Now()
+	now := s.wall()
 	shards, err := s.src.listShards(ctx, filter)
 	if err != nil {
 		return err

@@ -176,9 +176,8 @@ func (t *taker) round(ctx context.Context) (time.Duration, error) {
 		// Taking more would only stop more shards. One lease at a time tells whether the sink has come back.
 		b.max, b.known = 1, false
 		p = b.plan()
-		p.steal = nil
 		if t.sink.isResting(end) {
-			p.take = nil
+			p.take, p.steal = nil, nil
 		}
 	}
 	t.publish(listing, open, p)

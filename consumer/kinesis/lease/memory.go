@@ -3,8 +3,8 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -30,11 +30,10 @@ func (m *Memory) List(ctx context.Context) (Listing, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out Listing
-	for _, l := range m.rows {
-		out.Leases = append(out.Leases, l.clone())
+	out := Listing{Leases: make([]Lease, 0, len(m.rows))}
+	for _, key := range slices.Sorted(maps.Keys(m.rows)) {
+		out.Leases = append(out.Leases, m.rows[key].clone())
 	}
-	slices.SortFunc(out.Leases, func(a, b Lease) int { return strings.Compare(a.Key, b.Key) })
 	return out, nil
 }
 
