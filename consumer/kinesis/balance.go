@@ -105,10 +105,10 @@ func (b balance) survey() (s scene, available int) {
 // isFree says whether nobody renews l. Rows under our own id that we do not hold are of an earlier run of this worker; so long as
 // another process with the same id renews them, they are left alone.
 func (b balance) isFree(l lease.Lease) bool {
-	switch owner := l.ActualOwner(); {
-	case owner == "":
+	switch l.ActualOwner() {
+	case "":
 		return true
-	case owner == b.me:
+	case b.me:
 		return b.still(l) > b.failover/2
 	default:
 		return b.still(l) > b.failover

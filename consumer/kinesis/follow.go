@@ -72,8 +72,10 @@ func (w *Worker) initVersion(ctx context.Context) error {
 	for {
 		err := w.readVersion(ctx)
 		switch {
-		case err == nil, ctx.Err() != nil:
+		case err == nil:
 			return nil
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // asked to stop before it began
 		case b.tries == initTries:
 			return fmt.Errorf("read the application's client version: %w", err)
 		}
@@ -161,7 +163,7 @@ func (t *taker) discover(ctx context.Context) error {
 	}
 	for _, key := range keys {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to stop
+			return nil
 		}
 		if t.isHeld(key) || t.isCooling(key) {
 			continue

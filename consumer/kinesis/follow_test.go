@@ -195,7 +195,7 @@ func (f *fleet) putKeysTo(n int) { f.putKeys(f.server, n) }
 func TestFollowerBelievesTheRow(t *testing.T) {
 	inFleet(t, 1, func(f *fleet) {
 		f.setVersion(lease.Version3x)
-		f.fleet = laggingIndex{f.bench.fleet, []string{"shardId-000000000000", "no such row"}}
+		f.fleet = laggingIndex{f.fleet, []string{"shardId-000000000000", "no such row"}}
 		w := f.start("dredge-a")
 		keys := firstShards(f, 1)
 		l := f.assign(keys[0], "java-b")

@@ -23,14 +23,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bench is an application in a bubble: a stream, a lease table, a sink and any number of workers.
 type bench struct {
 	*testing.T
-	kinesis *fakeKinesis
-	api     API // kinesis, unless a test puts a real client here
-	store   lease.Store
-	fleet   lease.Fleet
-	sink    *fakeSink
-	cfg     Config
-	running []*runningWorker
-	written []string
+	kinesis   *fakeKinesis
+	api       API // kinesis, unless a test puts a real client here
+	store     lease.Store
+	fleet     lease.Fleet
+	streamAPI func(StreamConfig) (API, error)
+	sink      *fakeSink
+	cfg       Config
+	running   []*runningWorker
+	written   []string
 }
 
 type runningWorker struct {
@@ -123,7 +124,7 @@ func (b *bench) start(id string, change ...func(*Config)) *runningWorker {
 	}
 	var err error
 	r.Worker, err = New(cfg, Deps{
-		Kinesis: b.api, Leases: r.store, Fleet: b.fleet, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
+		Kinesis: b.api, StreamAPI: b.streamAPI, Leases: r.store, Fleet: b.fleet, Processor: b.sink, Budget: r.budget, Metrics: r.reg, Log: zerolog.New(zerolog.NewTestWriter(b.T)).Level(zerolog.ErrorLevel),
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -46,7 +46,7 @@ type metrics struct {
 
 	owned, leases, expired, completed prometheus.Gauge
 	workers, malformed, foreign       prometheus.Gauge
-	elsewhere                         prometheus.Gauge
+	elsewhere, hashHoles              prometheus.Gauge
 	uncovered                         prometheus.Gauge
 	suspended                         prometheus.Gauge
 
@@ -112,6 +112,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		malformed: gauge("malformed_lease_rows", "Rows of the lease table that should be leases and cannot be read."),
 		foreign:   gauge("foreign_lease_rows", "Rows of the lease table that belong to other entities than leases."),
 		elsewhere: gauge("leases_of_other_streams", "Leases in the table of streams that this worker is not configured to read."),
+		hashHoles: gauge("hash_range_holes", "Parts of the hash key space that no unfinished lease covered at three comparisons in a row: above 0 means that records go unread."),
 		uncovered: gauge("uncovered_shards", "Shards that no lease covers, at the last comparison: above 0 for minutes means that data is not read."),
 		suspended: gauge("taking_suspended", "1 while no leases are taken because the Java workers of this application let their leader assign them."),
 

@@ -162,7 +162,7 @@ func TestL4Resharding(t *testing.T) {
 	inBubble(t, 1, func(b *bench) {
 		b.start("dredge-a")
 		b.start("dredge-b")
-		var keys = []string{"k0", "k1", "k2", "k3"}
+		keys := []string{"k0", "k1", "k2", "k3"}
 		// The upper half of the keys goes to the second child.
 		shardOf := func(int) string { return shardID(0) }
 		n := 0

@@ -311,7 +311,7 @@ func TestStrangeRowsInTheTable(t *testing.T) {
 }
 
 // jump gives a running worker another wall clock.
-func (r *runningWorker) jump(now func() time.Time) { r.Worker.wallClock.Store(&now) }
+func (r *runningWorker) jump(now func() time.Time) { r.wallClock.Store(&now) }
 
 // A worker that crashed between being asked for a lease and handing it over does not keep it.
 func TestCrashDuringAHandOff(t *testing.T) {

@@ -25,6 +25,8 @@ var (
 type syncer struct {
 	*Worker
 	src   *source
+	audit audit
+	gaps  int      // in the hash ranges, at the last audit
 	holes []string // uncovered at the last comparison
 	seen  int      // comparisons in a row with these holes
 }
@@ -38,7 +40,7 @@ func (w *Worker) syncLoop(ctx context.Context) {
 	failing := backoff{min: 500 * time.Millisecond, max: w.cfg.ShardSyncInterval}
 	for ctx.Err() == nil {
 		wait, failed := jittered(w.cfg.ShardSyncInterval), false
-		uncovered := 0
+		uncovered, gaps := 0, 0
 		for _, s := range syncers {
 			// One stream that can't be described keeps no other from being read.
 			if err := s.round(ctx); err != nil && ctx.Err() == nil {
@@ -47,7 +49,9 @@ func (w *Worker) syncLoop(ctx context.Context) {
 				w.log.Warn().Err(err).Str("stream", s.src.cfg.label()).Msg("shards not compared with leases, trying again")
 			}
 			uncovered += len(s.holes)
+			gaps += s.gaps
 		}
+		w.m.hashHoles.Set(float64(gaps))
 		w.m.uncovered.Set(float64(uncovered))
 		switch {
 		case failed:
@@ -77,6 +81,10 @@ func (s *syncer) round(ctx context.Context) error {
 	leases := s.src.of(all)
 	if len(leases) == 0 {
 		return s.fill(ctx)
+	}
+	holes := s.audit.round(leases)
+	if s.gaps = len(holes); s.gaps > 0 {
+		s.log.Error().Str("stream", s.src.cfg.label()).Interface("hash_ranges", holes).Msg("hash keys are covered by no lease")
 	}
 	shards, err := s.src.listShards(ctx, nil)
 	if err != nil {
