@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -65,7 +66,7 @@ func (a *asker) run(ctx context.Context) error {
 		case eni := <-a.queue:
 			batch[eni] = true
 		}
-		if pause(ctx, askGather) != nil {
+		if awscall.Pause(ctx, askGather) != nil {
 			return nil
 		}
 		for len(batch) < filterValues && len(a.queue) > 0 {

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 	"time"
+
+	"dredge/metadata/internal/awscall"
 )
 
 // Config says which accounts are asked, how often, and how hard.
@@ -32,16 +33,7 @@ type Config struct {
 }
 
 // Account is one account with its regions.
-type Account struct {
-	// ID is the account's twelve digits, in quotes.
-	ID string `yaml:"id"`
-	// Regions are the regions to list.
-	Regions []string `yaml:"regions"`
-	// RoleARN is the role to assume for it; empty uses dredge's own credentials.
-	RoleARN string `yaml:"role_arn"`
-	// ExternalID is what the role's trust policy asks for, if it does.
-	ExternalID string `yaml:"external_id"`
-}
+type Account = awscall.Account
 
 // DefaultConfig lists every minute and is off as long as no account is written.
 func DefaultConfig() Config {
@@ -50,42 +42,10 @@ func DefaultConfig() Config {
 	}
 }
 
-//nolint:gochecknoglobals // read-only
-var (
-	accountID = regexp.MustCompile(`^\d{12}$`)
-	regionID  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/\S+$`)
-)
-
 // Validate reports every fault.
 func (c Config) Validate() error {
-	var errs []error
+	errs := awscall.ValidateAccounts(c.Accounts)
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	seen := map[string]bool{}
-	for i, a := range c.Accounts {
-		key := fmt.Sprintf("accounts[%d]", i)
-		if !accountID.MatchString(a.ID) {
-			fault("%s.id: %q is no account; write its twelve digits in quotes", key, a.ID)
-		}
-		if len(a.Regions) == 0 {
-			fault("%s.regions: is empty; write for example [us-east-1]", key)
-		}
-		for _, r := range a.Regions {
-			switch {
-			case !regionID.MatchString(r):
-				fault("%s.regions: %q is no region; write for example us-east-1", key, r)
-			case seen[a.ID+"/"+r]:
-				fault("%s.regions: account %q in %q is listed twice; leave one out", key, a.ID, r)
-			}
-			seen[a.ID+"/"+r] = true
-		}
-		if a.RoleARN != "" && !roleARN.MatchString(a.RoleARN) {
-			fault("%s.role_arn: %q is no role; write for example arn:aws:iam::123456789012:role/dredge-read", key, a.RoleARN)
-		}
-		if a.RoleARN != "" && roleARN.MatchString(a.RoleARN) && strings.Split(a.RoleARN, ":")[4] != a.ID {
-			fault("%s.role_arn: %q is a role of another account than %q; correct one of them", key, a.RoleARN, a.ID)
-		}
-	}
 	between := func(key string, v, low, high time.Duration) {
 		if v < low || v > high {
 			fault("%s: %s is out of range; write a duration from %s to %s", key, v, low, high)

@@ -14,13 +14,12 @@ import (
 	"time"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/logging"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
@@ -69,45 +68,22 @@ func New(cfg Config, deps Deps) (*Source, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	deps.AWS = deps.AWS.Copy()
-	// The SDK would write warnings to standard error, and hide throttling in retries of its own.
-	deps.AWS.Logger = logging.Nop{}
-	deps.AWS.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	deps.AWS = awscall.Prepare(deps.AWS)
 	s := &Source{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), sts: map[string]*sts.Client{}}
 	for _, a := range cfg.Accounts {
 		for _, region := range a.Regions {
-			base := deps.AWS.Copy()
-			base.Region = region
-			if a.RoleARN != "" {
-				base.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(stsClient(deps, base), a.RoleARN, func(o *stscreds.AssumeRoleOptions) {
-					o.RoleSessionName = "dredge"
-					if a.ExternalID != "" {
-						o.ExternalID = aws.String(a.ExternalID)
-					}
-				}))
-			}
-			api := ec2.NewFromConfig(base, func(o *ec2.Options) { o.BaseEndpoint = orElse(deps.EC2Endpoint, o.BaseEndpoint) })
+			base := a.In(region, deps.AWS, deps.STSEndpoint)
+			api := ec2.NewFromConfig(base, func(o *ec2.Options) { o.BaseEndpoint = awscall.OrElse(deps.EC2Endpoint, o.BaseEndpoint) })
 			e := newEstate(cfg, deps, a.ID, region, api, s.metrics)
 			s.estates = append(s.estates, e)
-			s.sts[e.src] = stsClient(deps, base)
+			s.sts[e.src] = awscall.STS(base, deps.STSEndpoint)
 		}
 	}
 	s.asker = newAsker(s)
 	if cfg.QueueURL != "" {
-		s.feed = newFeed(s, sqs.NewFromConfig(deps.AWS, func(o *sqs.Options) { o.BaseEndpoint = orElse(deps.SQSEndpoint, o.BaseEndpoint) }))
+		s.feed = newFeed(s, sqs.NewFromConfig(deps.AWS, func(o *sqs.Options) { o.BaseEndpoint = awscall.OrElse(deps.SQSEndpoint, o.BaseEndpoint) }))
 	}
 	return s, nil
-}
-
-func stsClient(deps Deps, base aws.Config) *sts.Client {
-	return sts.NewFromConfig(base, func(o *sts.Options) { o.BaseEndpoint = orElse(deps.STSEndpoint, o.BaseEndpoint) })
-}
-
-func orElse(url string, otherwise *string) *string {
-	if url == "" {
-		return otherwise
-	}
-	return &url
 }
 
 // Names returns the sources of events: ec2/account/region.
@@ -158,7 +134,7 @@ func (s *Source) Faults() []string {
 		out = append(out, e.status()...)
 	}
 	if s.feed != nil {
-		out = append(out, s.feed.status()...)
+		out = append(out, s.feed.queue.Faults()...)
 	}
 	return out
 }
@@ -223,7 +199,7 @@ func (s *Source) Check(ctx context.Context) (fine []string, err error) {
 		fine = append(fine, e.src)
 	}
 	if s.feed != nil {
-		if err := s.feed.check(ctx); err != nil {
+		if err := s.feed.queue.Check(ctx); err != nil {
 			errs = append(errs, err)
 		} else {
 			fine = append(fine, s.cfg.QueueURL)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/rs/zerolog"
@@ -24,7 +25,7 @@ type estate struct {
 	src     string
 	api     *ec2.Client
 	log     zerolog.Logger
-	limiter *limiter
+	caller  *awscall.Caller
 	metrics estateMetrics
 
 	// mu guards all below and orders what is emitted: a listing, a look-up and an event may end at the same time.
@@ -48,9 +49,13 @@ type estate struct {
 
 func newEstate(cfg Config, deps Deps, account, region string, api *ec2.Client, m *metrics) *estate {
 	src := "ec2/" + account + "/" + region
+	em := m.estate(account, region)
 	return &estate{
 		cfg: cfg, deps: deps, account: account, region: region, src: src, api: api,
-		log: deps.Log.With().Str("source", src).Logger(), limiter: newLimiter(cfg.CallsPerSecond, deps.Now), metrics: m.estate(account, region),
+		log: deps.Log.With().Str("source", src).Logger(), metrics: em,
+		caller: &awscall.Caller{
+			Service: "ec2", Limiter: awscall.NewLimiter(cfg.CallsPerSecond, deps.Now), Calls: em.calls, Throttled: em.throttled, Failed: em.failed,
+		},
 		ledger: newLedger(cfg.Consistency.Milliseconds(), cfg.MassRelease), machines: map[string]machine{}, zones: map[string]string{},
 		covered: map[logged]coverage{}, everCovered: map[logged]bool{}, uncovered: map[logged]int64{}, faults: map[string]string{},
 	}
@@ -69,7 +74,7 @@ func (e *estate) run(ctx context.Context) error {
 		if err := e.crawl(ctx); err != nil {
 			return err
 		}
-		e.metrics.rate.Set(e.limiter.present())
+		e.metrics.rate.Set(e.caller.Limiter.Rate())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -149,7 +154,7 @@ func (e *listingError) Unwrap() error { return e.err }
 func (e *estate) fault(what string, err error) {
 	text := ""
 	if err != nil {
-		text = stableText(err.Error())
+		text = awscall.StableText(err)
 	}
 	e.mu.Lock()
 	was := e.faults[what]
@@ -166,16 +171,6 @@ func (e *estate) fault(what string, err error) {
 	default:
 		e.log.Error().Str("what", what).Str("fault", text).Msg("reading EC2 fails, trying again")
 	}
-}
-
-// stableText leaves the request's id out of an SDK error: it differs each time.
-func stableText(s string) string {
-	before, after, found := strings.Cut(s, "RequestID: ")
-	if !found {
-		return s
-	}
-	_, rest, _ := strings.Cut(after, ", ")
-	return before + rest
 }
 
 // listAll lists everything and tells what has changed.
@@ -356,13 +351,6 @@ func interfaceIDs(entries []*entry) []string {
 		ids[strings.TrimPrefix(g.owner, "eni:")] = true
 	}
 	return sorted(ids)
-}
-
-// present is the rate that holds now.
-func (l *limiter) present() float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rate
 }
 
 // status returns the faults, in order.

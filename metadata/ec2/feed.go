@@ -7,115 +7,27 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
-	"sync"
 	"time"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 // feed takes EventBridge's events about EC2 from a queue. An event is a hint where to look, and when something happened; what it
 // means is looked up, because shapes differ and events are lost and late.
 type feed struct {
 	source *Source
-	api    *sqs.Client
-
-	mu    sync.Mutex
-	fault string
+	queue  *awscall.Queue
 }
 
-func newFeed(s *Source, api *sqs.Client) *feed { return &feed{source: s, api: api} }
-
-const (
-	// pollWait is SQS's longest poll.
-	pollWait = 20 * time.Second
-	// maxMessage bounds what is parsed; SQS holds no more.
-	maxMessage = 1 << 20
-)
+func newFeed(s *Source, api *sqs.Client) *feed {
+	return &feed{source: s, queue: &awscall.Queue{API: api, URL: s.cfg.QueueURL, Log: s.deps.Log}}
+}
 
 // run receives, looks up and only then deletes, until ctx ends.
-func (f *feed) run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		bounded, cancel := context.WithTimeout(ctx, pollWait+callTimeout)
-		got, err := f.api.ReceiveMessage(bounded, &sqs.ReceiveMessageInput{
-			QueueUrl: &f.source.cfg.QueueURL, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(pollWait / time.Second),
-		})
-		cancel()
-		if ctx.Err() != nil {
-			return nil
-		}
-		f.say(err)
-		if err != nil {
-			if pause(ctx, 5*time.Second) != nil {
-				return nil
-			}
-			continue
-		}
-		done := make([]types.DeleteMessageBatchRequestEntry, 0, len(got.Messages))
-		for i, m := range got.Messages {
-			f.source.metrics.messages.Inc()
-			err := f.handle(ctx, str(m.Body))
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err != nil {
-				if _, listing := errors.AsType[*listingError](err); !listing {
-					return err
-				}
-				continue // it comes again when its visibility times out
-			}
-			done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: m.ReceiptHandle})
-		}
-		if len(done) == 0 {
-			continue
-		}
-		// What is not deleted comes again, and telling it twice changes nothing.
-		if _, err := f.api.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &f.source.cfg.QueueURL, Entries: done}); err != nil && ctx.Err() == nil {
-			f.say(err)
-		}
-	}
-	return nil
-}
-
-func (f *feed) say(err error) {
-	text := ""
-	if err != nil {
-		text = stableText(err.Error())
-	}
-	f.mu.Lock()
-	was := f.fault
-	f.fault = text
-	f.mu.Unlock()
-	switch {
-	case text == was:
-	case text == "":
-		f.source.deps.Log.Info().Str("queue", f.source.cfg.QueueURL).Msg("the queue of changes can be read again")
-	default:
-		f.source.deps.Log.Error().Str("queue", f.source.cfg.QueueURL).Str("fault", text).Msg("the queue of changes cannot be read")
-	}
-}
-
-func (f *feed) status() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.fault == "" {
-		return nil
-	}
-	return []string{"queue " + f.source.cfg.QueueURL + ": " + f.fault}
-}
-
-func (f *feed) check(ctx context.Context) error {
-	_, err := f.api.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
-		QueueUrl: &f.source.cfg.QueueURL, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameQueueArn},
-	})
-	if err != nil {
-		return fmt.Errorf("queue_url %q: %w; check the URL and grant sqs:ReceiveMessage, sqs:DeleteMessage and sqs:GetQueueAttributes", f.source.cfg.QueueURL, err)
-	}
-	return nil
-}
+func (f *feed) run(ctx context.Context) error { return f.queue.Run(ctx, f.handle) }
 
 // change is what one event says of EC2.
 type change struct {
@@ -149,8 +61,8 @@ var concerning = map[string]bool{
 
 // parseChange reads one EventBridge event.
 func parseChange(body []byte) (change, error) {
-	if len(body) > maxMessage {
-		return change{}, fmt.Errorf("message of %d bytes; at most %d are read", len(body), maxMessage)
+	if len(body) > awscall.MaxMessage {
+		return change{}, fmt.Errorf("message of %d bytes; at most %d are read", len(body), awscall.MaxMessage)
 	}
 	var e struct {
 		Source  string          `json:"source"`
@@ -246,8 +158,9 @@ func (c *change) collect(v any, depth int) {
 	}
 }
 
-// handle looks up what one event is about. The error is a *listingError, to be tried again, or emit's.
+// handle looks up what one event is about. The error is awscall.ErrAgain or emit's.
 func (f *feed) handle(ctx context.Context, body string) error {
+	f.source.metrics.messages.Inc()
 	c, err := parseChange([]byte(body))
 	if errors.Is(err, errNotEC2) {
 		f.source.metrics.messagesOther.Inc()
@@ -260,7 +173,11 @@ func (f *feed) handle(ctx context.Context, body string) error {
 	}
 	for _, e := range f.source.estates {
 		if e.account == c.account && e.region == c.region {
-			return e.change(ctx, c)
+			err := e.change(ctx, c)
+			if _, listing := errors.AsType[*listingError](err); listing {
+				return fmt.Errorf("%w: %w", awscall.ErrAgain, err)
+			}
+			return err
 		}
 	}
 	f.source.metrics.messagesOther.Inc()

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -26,9 +27,9 @@ type sighting struct {
 // listInterfaces reads every page. Interfaces move between pages while it reads: each keeps the time of its own page.
 func (e *estate) listInterfaces(ctx context.Context, before int64) ([]sighting, error) {
 	var out []sighting
-	err := pages(func(token *string) (*string, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
 		v := look{begin: e.millis(), before: before}
-		answer, err := call(ctx, e, "DescribeNetworkInterfaces", func(ctx context.Context) (*ec2.DescribeNetworkInterfacesOutput, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeNetworkInterfaces", func(ctx context.Context) (*ec2.DescribeNetworkInterfacesOutput, error) {
 			return e.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{MaxResults: e.pageSize(), NextToken: token})
 		})
 		if err != nil {
@@ -51,8 +52,8 @@ func (e *estate) lookUp(ctx context.Context, filter string, values []string, v l
 	v.begin = e.millis()
 	var out []sighting
 	for some := range slices.Chunk(values, filterValues) {
-		err := pages(func(token *string) (*string, error) {
-			answer, err := call(ctx, e, "DescribeNetworkInterfaces", func(ctx context.Context) (*ec2.DescribeNetworkInterfacesOutput, error) {
+		err := awscall.Pages(func(token *string) (*string, error) {
+			answer, err := awscall.Do(ctx, e.caller, "DescribeNetworkInterfaces", func(ctx context.Context) (*ec2.DescribeNetworkInterfacesOutput, error) {
 				return e.api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{
 					MaxResults: e.pageSize(), NextToken: token, Filters: []types.Filter{{Name: &filter, Values: some}},
 				})
@@ -88,8 +89,8 @@ func (e *estate) describeInstances(ctx context.Context, ids []string, into map[s
 	if ids != nil {
 		filters = []types.Filter{{Name: aws.String("instance-id"), Values: ids}}
 	}
-	return pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeInstances", func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
+	return awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeInstances", func(ctx context.Context) (*ec2.DescribeInstancesOutput, error) {
 			return e.api.DescribeInstances(ctx, &ec2.DescribeInstancesInput{MaxResults: e.pageSize(), NextToken: token, Filters: filters})
 		})
 		if err != nil {

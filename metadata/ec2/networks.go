@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dredge/metadata/event"
+	"dredge/metadata/internal/awscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -40,8 +41,8 @@ func (e *estate) listNetworks(ctx context.Context) (estateNetworks, error) {
 		})
 		return p.Masked(), true
 	}
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeVpcs", func(ctx context.Context) (*ec2.DescribeVpcsOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeVpcs", func(ctx context.Context) (*ec2.DescribeVpcsOutput, error) {
 			return e.api.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{MaxResults: e.pageSize(), NextToken: token})
 		})
 		if err != nil {
@@ -75,8 +76,8 @@ func (e *estate) listNetworks(ctx context.Context) (estateNetworks, error) {
 	if err != nil {
 		return nets, err
 	}
-	err = pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeSubnets", func(ctx context.Context) (*ec2.DescribeSubnetsOutput, error) {
+	err = awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeSubnets", func(ctx context.Context) (*ec2.DescribeSubnetsOutput, error) {
 			return e.api.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{MaxResults: e.pageSize(), NextToken: token})
 		})
 		if err != nil {
@@ -110,8 +111,8 @@ func route(p part, scope string, prefix netip.Prefix, to, owner, via string) *cl
 // listPeerings tells the networks at the other end of each active peering.
 func (e *estate) listPeerings(ctx context.Context) ([]*claim, error) {
 	var out []*claim
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeVpcPeeringConnections", func(ctx context.Context) (*ec2.DescribeVpcPeeringConnectionsOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeVpcPeeringConnections", func(ctx context.Context) (*ec2.DescribeVpcPeeringConnectionsOutput, error) {
 			return e.api.DescribeVpcPeeringConnections(ctx, &ec2.DescribeVpcPeeringConnectionsInput{
 				MaxResults: e.pageSize(), NextToken: token, Filters: []types.Filter{{Name: aws.String("status-code"), Values: []string{"active"}}},
 			})
@@ -159,8 +160,8 @@ func peerNetworks(v *types.VpcPeeringConnectionVpcInfo) []netip.Prefix {
 // arrive: of it only the VPC's own networks are told, and nothing when they are not known.
 func (e *estate) listTransit(ctx context.Context, nets map[string][]netip.Prefix) ([]*claim, error) {
 	members := map[string][]string{} // route table -> VPCs that ask it
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeTransitGatewayAttachments", func(ctx context.Context) (*ec2.DescribeTransitGatewayAttachmentsOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeTransitGatewayAttachments", func(ctx context.Context) (*ec2.DescribeTransitGatewayAttachmentsOutput, error) {
 			return e.api.DescribeTransitGatewayAttachments(ctx, &ec2.DescribeTransitGatewayAttachmentsInput{
 				MaxResults: e.pageSize(), NextToken: token, Filters: []types.Filter{{Name: aws.String("resource-type"), Values: []string{"vpc"}}},
 			})
@@ -186,7 +187,7 @@ func (e *estate) listTransit(ctx context.Context, nets map[string][]netip.Prefix
 	}
 	slices.Sort(tables)
 	for _, table := range tables {
-		answer, err := call(ctx, e, "SearchTransitGatewayRoutes", func(ctx context.Context) (*ec2.SearchTransitGatewayRoutesOutput, error) {
+		answer, err := awscall.Do(ctx, e.caller, "SearchTransitGatewayRoutes", func(ctx context.Context) (*ec2.SearchTransitGatewayRoutesOutput, error) {
 			return e.api.SearchTransitGatewayRoutes(ctx, &ec2.SearchTransitGatewayRoutesInput{
 				TransitGatewayRouteTableId: &table, MaxResults: aws.Int32(1000),
 				Filters: []types.Filter{{Name: aws.String("state"), Values: []string{"active"}}},
@@ -244,8 +245,8 @@ func transitClaims(table string, r types.TransitGatewayRoute, members []string, 
 // listPrefixLists tells the customer's own managed prefix lists as networks of no scope.
 func (e *estate) listPrefixLists(ctx context.Context) ([]*claim, error) {
 	var out []*claim
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeManagedPrefixLists", func(ctx context.Context) (*ec2.DescribeManagedPrefixListsOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeManagedPrefixLists", func(ctx context.Context) (*ec2.DescribeManagedPrefixListsOutput, error) {
 			return e.api.DescribeManagedPrefixLists(ctx, &ec2.DescribeManagedPrefixListsInput{MaxResults: aws.Int32(100), NextToken: token})
 		})
 		if err != nil {
@@ -268,8 +269,8 @@ func (e *estate) listPrefixLists(ctx context.Context) ([]*claim, error) {
 
 func (e *estate) prefixListEntries(ctx context.Context, l types.ManagedPrefixList) ([]*claim, error) {
 	var out []*claim
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "GetManagedPrefixListEntries", func(ctx context.Context) (*ec2.GetManagedPrefixListEntriesOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "GetManagedPrefixListEntries", func(ctx context.Context) (*ec2.GetManagedPrefixListEntriesOutput, error) {
 			return e.api.GetManagedPrefixListEntries(ctx, &ec2.GetManagedPrefixListEntriesInput{
 				PrefixListId: l.PrefixListId, MaxResults: aws.Int32(100), NextToken: token,
 			})
@@ -302,8 +303,8 @@ type logged struct{ scope, prefix string }
 // listCoverage says which networks' flows are logged into this application, of which actions.
 func (e *estate) listCoverage(ctx context.Context, nets estateNetworks, seen []sighting) (map[logged]coverage, error) {
 	out := map[logged]coverage{}
-	err := pages(func(token *string) (*string, error) {
-		answer, err := call(ctx, e, "DescribeFlowLogs", func(ctx context.Context) (*ec2.DescribeFlowLogsOutput, error) {
+	err := awscall.Pages(func(token *string) (*string, error) {
+		answer, err := awscall.Do(ctx, e.caller, "DescribeFlowLogs", func(ctx context.Context) (*ec2.DescribeFlowLogsOutput, error) {
 			return e.api.DescribeFlowLogs(ctx, &ec2.DescribeFlowLogsInput{MaxResults: e.pageSize(), NextToken: token})
 		})
 		if err != nil {

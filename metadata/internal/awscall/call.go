@@ -1,4 +1,6 @@
-package ec2
+// Package awscall is how identity sources talk to AWS: within a rate that adapts to throttling, again when nothing came back,
+// page by page, and from a queue of events. It knows no service.
+package awscall
 
 import (
 	"context"
@@ -6,10 +8,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // fault is what kind of error a call met.
@@ -54,27 +58,36 @@ func classify(err error) fault {
 }
 
 const (
-	// callTimeout bounds one request.
-	callTimeout = 30 * time.Second
+	// Timeout bounds one request.
+	Timeout = 30 * time.Second
 	// attempts bound how often one call is tried before the listing is given up until its next turn.
 	throttledAttempts = 8
 	transientAttempts = 4
 )
 
-// call makes one request within the estate's rate, and again when EC2 says that it was too much or nothing came back. A page
-// token stays good meanwhile, so a throttled listing goes on where it stopped.
-func call[T any](ctx context.Context, e *estate, action string, f func(ctx context.Context) (T, error)) (T, error) {
+// Caller makes the calls to one account in one region.
+type Caller struct {
+	// Service is what permissions begin with: ec2, ecs.
+	Service string
+	Limiter *Limiter
+	// Calls counts requests, Throttled those refused because of their rate, Failed the calls that were given up.
+	Calls, Throttled, Failed prometheus.Counter
+}
+
+// Do makes one request within the caller's rate, and again when AWS says that it was too much or nothing came back. A page token
+// stays good meanwhile, so a throttled listing goes on where it stopped.
+func Do[T any](ctx context.Context, c *Caller, action string, f func(ctx context.Context) (T, error)) (T, error) {
 	var zero T
 	for attempt := 1; ; attempt++ {
-		if err := e.limiter.wait(ctx); err != nil {
+		if err := c.Limiter.wait(ctx); err != nil {
 			return zero, err
 		}
-		e.metrics.calls.Inc()
-		bounded, cancel := context.WithTimeout(ctx, callTimeout)
+		c.Calls.Inc()
+		bounded, cancel := context.WithTimeout(ctx, Timeout)
 		out, err := f(bounded)
 		cancel()
 		if err == nil {
-			e.limiter.succeeded()
+			c.Limiter.succeeded()
 			return out, nil
 		}
 		if ctx.Err() != nil {
@@ -83,29 +96,29 @@ func call[T any](ctx context.Context, e *estate, action string, f func(ctx conte
 		last := true
 		switch classify(err) {
 		case faultThrottled:
-			e.metrics.throttled.Inc()
-			e.limiter.throttled()
+			c.Throttled.Inc()
+			c.Limiter.throttled()
 			last = attempt >= throttledAttempts
 		case faultTransient:
 			last = attempt >= transientAttempts
 		case faultDenied:
-			e.metrics.failed.Inc()
-			return zero, fmt.Errorf("%s: %w; grant ec2:%s to the role", action, err, action)
+			c.Failed.Inc()
+			return zero, fmt.Errorf("%s: %w; grant %s:%s to the role", action, err, c.Service, action)
 		default:
 		}
 		if last {
-			e.metrics.failed.Inc()
+			c.Failed.Inc()
 			return zero, fmt.Errorf("%s: %w", action, err)
 		}
 		// Full jitter: many estates are throttled together.
-		if err := pause(ctx, time.Duration(rand.Int64N(int64(min(30*time.Second, 500*time.Millisecond<<attempt))))); err != nil {
+		if err := Pause(ctx, time.Duration(rand.Int64N(int64(min(30*time.Second, 500*time.Millisecond<<attempt))))); err != nil {
 			return zero, err
 		}
 	}
 }
 
-// pages calls f with the token of each page until there is no next one.
-func pages(f func(token *string) (next *string, err error)) error {
+// Pages calls f with the token of each page until there is no next one.
+func Pages(f func(token *string) (next *string, err error)) error {
 	var token *string
 	seen := map[string]bool{}
 	for {
@@ -119,4 +132,15 @@ func pages(f func(token *string) (next *string, err error)) error {
 		seen[*next] = true
 		token = next
 	}
+}
+
+// StableText is an error's text without the request's id, which differs each time.
+func StableText(err error) string {
+	s := err.Error()
+	before, after, found := strings.Cut(s, "RequestID: ")
+	if !found {
+		return s
+	}
+	_, rest, _ := strings.Cut(after, ", ")
+	return before + rest
 }

@@ -1,4 +1,4 @@
-package ec2
+package awscall
 
 import (
 	"context"
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// limiter is a token bucket that slows down when AWS refuses, and recovers when it does not.
-type limiter struct {
+// Limiter is a token bucket that slows down when AWS refuses, and recovers when it does not.
+type Limiter struct {
 	mu     sync.Mutex
 	now    func() time.Time
 	most   float64 // calls per second as configured
@@ -16,28 +16,29 @@ type limiter struct {
 	last   time.Time
 }
 
-func newLimiter(rate float64, now func() time.Time) *limiter {
-	return &limiter{now: now, most: rate, rate: rate, tokens: burst(rate), last: now()}
+// NewLimiter returns a full bucket that gives rate tokens a second.
+func NewLimiter(rate float64, now func() time.Time) *Limiter {
+	return &Limiter{now: now, most: rate, rate: rate, tokens: burst(rate), last: now()}
 }
 
 // burst is how much may be saved up.
 func burst(rate float64) float64 { return max(1, 2*rate) }
 
 // wait takes one token, and waits for it until ctx ends.
-func (l *limiter) wait(ctx context.Context) error {
+func (l *Limiter) wait(ctx context.Context) error {
 	for {
 		d := l.take()
 		if d == 0 {
 			return ctx.Err()
 		}
-		if err := pause(ctx, d); err != nil {
+		if err := Pause(ctx, d); err != nil {
 			return err
 		}
 	}
 }
 
 // take returns 0 when a token was to be had, else how long until there may be one.
-func (l *limiter) take() time.Duration {
+func (l *Limiter) take() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -51,7 +52,7 @@ func (l *limiter) take() time.Duration {
 }
 
 // throttled halves the rate and takes what was saved up: the bucket at the other side is empty.
-func (l *limiter) throttled() {
+func (l *Limiter) throttled() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rate = max(l.most/32, l.rate/2)
@@ -59,14 +60,21 @@ func (l *limiter) throttled() {
 }
 
 // succeeded raises the rate a little.
-func (l *limiter) succeeded() {
+func (l *Limiter) succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rate = min(l.most, l.rate+l.most/64)
 }
 
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
+// Rate is the bound that holds now.
+func (l *Limiter) Rate() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rate
+}
+
+// Pause waits for d or until ctx ends.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -1,0 +1,120 @@
+package awscall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/rs/zerolog"
+)
+
+// ErrAgain says that a message could not be dealt with now: it stays in the queue.
+var ErrAgain = errors.New("the message stays in the queue") //nolint:gochecknoglobals // a constant
+
+// Queue takes messages from an SQS queue.
+type Queue struct {
+	API *sqs.Client
+	URL string
+	Log zerolog.Logger
+
+	mu    sync.Mutex
+	fault string
+}
+
+const (
+	// pollWait is SQS's longest poll.
+	pollWait = 20 * time.Second
+	// faultPause is how long a queue that fails is left alone.
+	faultPause = 5 * time.Second
+	// MaxMessage bounds what is parsed; SQS holds no larger message.
+	MaxMessage = 1 << 20
+)
+
+// Run hands every message to handle, and deletes it when handle returned nil, until ctx ends. A message for which handle returns
+// ErrAgain comes again when its visibility times out; any other error ends Run with it.
+func (q *Queue) Run(ctx context.Context, handle func(ctx context.Context, body string) error) error {
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, pollWait+Timeout)
+		got, err := q.API.ReceiveMessage(bounded, &sqs.ReceiveMessageInput{
+			QueueUrl: &q.URL, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(pollWait / time.Second),
+		})
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		q.say(err)
+		if err != nil {
+			if Pause(ctx, faultPause) != nil {
+				return nil
+			}
+			continue
+		}
+		var done []types.DeleteMessageBatchRequestEntry
+		for i, m := range got.Messages {
+			err := handle(ctx, aws.ToString(m.Body))
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case errors.Is(err, ErrAgain):
+			case err != nil:
+				return err
+			default:
+				done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
+			}
+		}
+		if len(done) == 0 {
+			continue
+		}
+		// What is not deleted comes again, and telling it twice changes nothing.
+		if _, err := q.API.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.URL, Entries: done}); err != nil && ctx.Err() == nil {
+			q.say(err)
+		}
+	}
+	return nil
+}
+
+// say notes a fault, and logs when it changes.
+func (q *Queue) say(err error) {
+	text := ""
+	if err != nil {
+		text = StableText(err)
+	}
+	q.mu.Lock()
+	was := q.fault
+	q.fault = text
+	q.mu.Unlock()
+	switch {
+	case text == was:
+	case text == "":
+		q.Log.Info().Str("queue", q.URL).Msg("the queue of changes can be read again")
+	default:
+		q.Log.Error().Str("queue", q.URL).Str("fault", text).Msg("the queue of changes cannot be read")
+	}
+}
+
+// Faults says why the queue cannot be read at present.
+func (q *Queue) Faults() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fault == "" {
+		return nil
+	}
+	return []string{"queue " + q.URL + ": " + q.fault}
+}
+
+// Check makes one call.
+func (q *Queue) Check(ctx context.Context) error {
+	_, err := q.API.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: &q.URL, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameQueueArn},
+	})
+	if err != nil {
+		return fmt.Errorf("queue_url %q: %w; check the URL and grant sqs:ReceiveMessage, sqs:DeleteMessage and sqs:GetQueueAttributes", q.URL, err)
+	}
+	return nil
+}
