@@ -17,7 +17,13 @@ type AWSConfig struct {
 	KinesisEndpoint string `yaml:"kinesis_endpoint"`
 	// DynamoDBEndpoint overrides the URL of DynamoDB, for emulators and private endpoints.
 	DynamoDBEndpoint string `yaml:"dynamodb_endpoint"`
-	// STSEndpoint overrides the URL of STS, which gives credentials for the roles of streams.
+	// EC2Endpoint overrides the URL of EC2.
+	EC2Endpoint string `yaml:"ec2_endpoint"`
+	// ECSEndpoint overrides the URL of ECS.
+	ECSEndpoint string `yaml:"ecs_endpoint"`
+	// SQSEndpoint overrides the URL of SQS.
+	SQSEndpoint string `yaml:"sqs_endpoint"`
+	// STSEndpoint overrides the URL of the token service that roles are assumed with.
 	STSEndpoint string `yaml:"sts_endpoint"`
 }
 
@@ -26,6 +32,9 @@ func (c AWSConfig) Validate() error {
 	return errors.Join(
 		checkURL("kinesis_endpoint", c.KinesisEndpoint),
 		checkURL("dynamodb_endpoint", c.DynamoDBEndpoint),
+		checkURL("ec2_endpoint", c.EC2Endpoint),
+		checkURL("ecs_endpoint", c.ECSEndpoint),
+		checkURL("sqs_endpoint", c.SQSEndpoint),
 		checkURL("sts_endpoint", c.STSEndpoint),
 	)
 }

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"dredge/metadata"
+	"dredge/metadata/app"
+	"dredge/metadata/ec2"
+	"dredge/metadata/ecs"
 	identityfile "dredge/metadata/file"
 	"dredge/metadata/geo"
 	"dredge/metadata/kube"
@@ -24,6 +27,12 @@ type IdentityConfig struct {
 	Kube kube.Config `yaml:"kube"`
 	// Networks are networks of yours that hold no workload of their own: offices, data centres, partners.
 	Networks networks.Config `yaml:"networks"`
+	// EC2 lists interfaces, instances, networks and routes of accounts; docs/sources.md has the permissions.
+	EC2 ec2.Config `yaml:"ec2"`
+	// ECS lists tasks of accounts.
+	ECS ecs.Config `yaml:"ecs"`
+	// Names says what applications are called.
+	Names app.Config `yaml:"names"`
 	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
 	StartTimeout time.Duration `yaml:"start_timeout"`
 	// Store says how long knowledge is kept and what is believed.
@@ -31,7 +40,10 @@ type IdentityConfig struct {
 }
 
 func defaultIdentity() IdentityConfig {
-	return IdentityConfig{File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig()}
+	return IdentityConfig{
+		EC2: ec2.DefaultConfig(), ECS: ecs.DefaultConfig(), Names: app.DefaultConfig(),
+		File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig(),
+	}
 }
 
 // Validate reports every fault of c.
@@ -40,6 +52,7 @@ func (c IdentityConfig) Validate() error {
 	if c.StartTimeout < 0 || c.StartTimeout > time.Hour {
 		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
 	}
+	errs = append(errs, under("ec2", c.EC2.Validate()), under("ecs", c.ECS.Validate()), under("names", c.Names.Validate()))
 	return errors.Join(append(errs, under("file", c.File.Validate()), under("geo", c.Geo.Validate()), under("kube", c.Kube.Validate()),
 		under("networks", c.Networks.Validate()), under("store", c.Store.Validate()))...)
 }

@@ -22,11 +22,12 @@ import (
 	"dredge/consumer/kinesis"
 )
 
-// awsClients are the two clients that the consumer needs. They share nothing: a renewal must not wait for a connection or a
-// retry budget that reads have used up.
+// awsClients are the two clients that the consumer needs, and what other ones are made of. They share nothing: a renewal must
+// not wait for a connection or a retry budget that reads have used up.
 type awsClients struct {
 	kinesis *awskinesis.Client
 	leases  *dynamodb.Client
+	base    aws.Config
 	// stream is the client for one stream: with the credentials of its role, in the region of its ARN. It calls nobody yet.
 	stream func(kinesis.StreamConfig) (kinesis.API, error)
 }
@@ -92,6 +93,7 @@ func clientsFrom(base aws.Config, c config.AWSConfig, leaseTimeout time.Duration
 	}
 	shared := awskinesis.NewFromConfig(base, reads)
 	return awsClients{
+		base:    base,
 		kinesis: shared,
 		stream:  streamClients(base, c, shared, reads),
 		leases: dynamodb.NewFromConfig(base, func(o *dynamodb.Options) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -84,6 +85,12 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		check("kubernetes", func(ctx context.Context) (string, error) { return "", svc.kube.Check(ctx) })
 	}
 	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
+	for _, src := range svc.aws.list {
+		check("identity "+strings.Join(src.Names(), ", "), func(ctx context.Context) (string, error) {
+			fine, err := src.Check(ctx)
+			return ": " + strings.Join(fine, ", "), err
+		})
+	}
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
 	printAdvice(out, c.Pipeline.Formats)
 	if failed > 0 {
@@ -154,6 +161,9 @@ func (*identityCount) MarkProgress(string, int64) {}
 func (*identityCount) MarkComplete(string)        {}
 
 func checkIdentity(ctx context.Context, c config.Config) (string, error) {
+	if c.Identity.File.Path == "" && (c.Identity.EC2.Enabled() || c.Identity.ECS.Enabled()) {
+		return ": no file", nil
+	}
 	if c.Identity.File.Path == "" {
 		return ": none is configured, so every private end will be unknown; set identity.file.path", nil
 	}

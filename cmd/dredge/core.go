@@ -32,6 +32,8 @@ type coreDeps struct {
 	public enrich.PublicNames
 	// gate holds rows back until identity is complete; a replay knows everything beforehand.
 	gate bool
+	// ask looks up interfaces that traffic shows and nobody knows; nil leaves them unknown.
+	ask func(eni string)
 	// foreknown says that heartbeats were taken beforehand, so this core takes none.
 	foreknown bool
 	log       zerolog.Logger
@@ -46,7 +48,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)
 	}
-	sightings, err := enrich.NewSightings(d.identity, heartbeats{d.identity})
+	sightings, err := enrich.NewSightings(d.identity, askFor(heartbeats{d.identity}, d.identity, d.ask))
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,9 @@ func defaultText(v reflect.Value) string {
 	if v.Kind() == reflect.Slice && v.Len() == 0 {
 		return ""
 	}
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
+		return fmt.Sprintf("%d, built in", v.Len())
+	}
 	return fmt.Sprintf("`%v`", v.Interface())
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"dredge/config"
 	"dredge/internal/telemetry"
+	"dredge/metadata/ec2"
 )
 
 // recorder registers with reg and remembers what was registered, because a vector without children shows nothing when gathered.
@@ -36,6 +37,8 @@ func describeMetrics() ([]metric, error) {
 		c := config.Default()
 		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
 		c.Identity.File.Path = "events.jsonl"
+		c.Identity.EC2.Accounts = []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}
+		c.Identity.ECS.Accounts = c.Identity.EC2.Accounts
 		c.Sink.Type = kind
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
 		c.HTTP.Listen = ""

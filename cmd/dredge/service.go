@@ -38,6 +38,7 @@ type service struct {
 	kube *kube.Source
 	// public is nil when nothing of public addresses is configured.
 	public  *geo.Geo
+	aws     awsSources
 	http    *httpd.Server
 	outputs *outputs
 	drain   *drainer
@@ -75,11 +76,14 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		}
 		public = s.public
 	}
+	if s.aws, err = newAWSSources(c, clients.base, log, reg); err != nil {
+		return nil, err
+	}
 	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
 		return nil, err
 	}
 	s.core, err = newCore(c, coreDeps{
-		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, log: log, reg: reg,
+		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, ask: s.aws.ask, log: log, reg: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
@@ -98,6 +102,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	status := &statusPage{
 		started: time.Now(), source: "Kinesis " + streamNames(c.Kinesis), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
+		problemsBeside: s.aws.faults,
 	}
 	handlers := page.Handlers(status.status)
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
@@ -130,6 +135,12 @@ func (s *service) run(ctx context.Context) error {
 	if s.public != nil {
 		beside.Go(func() error { return s.public.Run(background) })
 		beside.Go(func() error { return reloadOnHangup(background, s.public) })
+	}
+	for _, src := range s.aws.list {
+		for _, name := range src.Names() {
+			s.core.identity.Expect(name)
+		}
+		beside.Go(func() error { return src.Run(background, applyTo(s.core.identity)) })
 	}
 	beside.Go(func() error { return s.http.Run(background) })
 
@@ -166,8 +177,8 @@ func (s *service) prepareOutputs(ctx context.Context) {
 // awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not
 // stop a Kinesis consumer.
 func (s *service) awaitIdentity(ctx context.Context) error {
-	if s.source == nil && s.kube == nil {
-		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.file.path")
+	if s.source == nil && s.kube == nil && len(s.aws.list) == 0 {
+		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.ec2.accounts or identity.file.path")
 		return nil
 	}
 	deadline := time.NewTimer(s.cfg.Identity.StartTimeout)
@@ -199,7 +210,7 @@ func (s *service) identityReady() error {
 			return fmt.Errorf("cluster %s was not listed yet", missing)
 		}
 	}
-	return nil
+	return s.aws.listed()
 }
 
 func (s *service) leasesReady() error {

@@ -133,13 +133,14 @@ func (s *Source) Faults() []string {
 	return out
 }
 
-// Listed says whether every account was listed completely once. Any goroutine may ask.
+// Listed says whether every account was listed completely once, or could not be, which Faults then names: one account that refuses
+// holds nobody back. Any goroutine may ask.
 func (s *Source) Listed() error {
 	for _, e := range s.estates {
 		e.mu.Lock()
-		listed := e.vouched
+		settled := e.whole || e.fault != ""
 		e.mu.Unlock()
-		if listed == 0 {
+		if !settled {
 			return fmt.Errorf("%s was not listed yet", e.src)
 		}
 	}
