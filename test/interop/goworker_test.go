@@ -40,7 +40,7 @@ func startGo(t *testing.T, name string, srv *awsfake.Server, change func(*kinesi
 	}
 	g := &goWorker{sink: &memorySink{}, done: make(chan error, 1)}
 	g.Worker, err = kinesis.New(cfg, kinesis.Deps{
-		Kinesis: awsfaketest.Kinesis(srv), Leases: store, Processor: g.sink, Budget: noBudget{},
+		Kinesis: awsfaketest.Kinesis(srv), Leases: store, Fleet: store, Processor: g.sink, Budget: noBudget{},
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

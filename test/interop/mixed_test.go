@@ -120,6 +120,46 @@ func shareAnApplication(t *testing.T, reader string) {
 	}
 }
 
+// TestHandOffWithJava3x lets the leader of Java's 3.x mode balance a fleet of Java workers and one of ours, by graceful hand-offs in both
+// directions.
+func TestHandOffWithJava3x(t *testing.T) {
+	srv := awsfake.New(awsfake.Config{Limits: awsfake.AllLimits()})
+	if err := srv.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Close() })
+	k := srv.Kinesis()
+	if err := k.CreateStream(streamName, 6); err != nil {
+		t.Fatal(err)
+	}
+	p := startProducer(t, k, true)
+	table := watchTable(t, srv)
+
+	j1 := startJava(t, "java-1", srv.URL(), streamName, "3x")
+	await(t, "Java to read all six shards of an empty table", limit, func() bool { return len(shardsRead(t, j1)) >= 6 })
+	g := startGo(t, "go-1", srv, func(c *kinesis.Config) { c.Mode = kinesis.Mode3x })
+	await(t, "Java's leader to hand leases to Go", limit, func() bool { return table.handOffs("java-1", "go-1") >= 1 && len(shardsRead(t, g)) >= 1 })
+	await(t, "balance", limit, func() bool { return table.owned("go-1") >= 2 })
+	j2 := startJava(t, "java-2", srv.URL(), streamName, "3x")
+	await(t, "the leader to hand one of Go's leases to the second Java worker", limit, func() bool { return table.handOffs("go-1", "java-2") >= 1 })
+	await(t, "the second Java worker to read", limit, func() bool { return len(shardsRead(t, j2)) >= 1 })
+	t.Log("Go stops cleanly")
+	g.end(t, context.Canceled)
+	await(t, "the leader to assign what Go released", limit, func() bool { return table.owned("java-1")+table.owned("java-2") == 6 })
+
+	total := p.stop()
+	workers := []worker{j1, g, j2}
+	await(t, fmt.Sprintf("all %d records", total), limit, func() bool { return p.deliveredUpTo(t, total, workers...) })
+	deliveries := 0
+	for _, w := range workers {
+		deliveries += len(w.deliveries(t))
+		checkOrder(t, w)
+	}
+	table.stop()
+	t.Logf("user records %d, lost %d, delivered twice %d; hand-offs seen: Java to Go %d, Go to Java %d",
+		total, total-len(distinct(t, workers...)), deliveries-len(distinct(t, workers...)), table.handOffs("java-1", "go-1"), table.handOffs("go-1", "java-2"))
+}
+
 // tableWatch looks at the lease table again and again, and reports a checkpoint that moves back.
 type tableWatch struct {
 	*testing.T
@@ -129,6 +169,7 @@ type tableWatch struct {
 	mu                  sync.Mutex
 	leases              map[string]lease.Lease
 	checkpoints, middle int
+	handed              map[[2]string]int // from and to: hand-offs seen under way
 }
 
 func watchTable(t *testing.T, srv *awsfake.Server) *tableWatch {
@@ -138,7 +179,7 @@ func watchTable(t *testing.T, srv *awsfake.Server) *tableWatch {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &tableWatch{T: t, cancel: cancel, leases: map[string]lease.Lease{}}
+	w := &tableWatch{T: t, cancel: cancel, leases: map[string]lease.Lease{}, handed: map[[2]string]int{}}
 	w.wg.Go(func() {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
@@ -177,6 +218,9 @@ func (w *tableWatch) look(leases []lease.Lease) {
 				w.middle++
 			}
 		}
+		if l.InHandOff() && !old.InHandOff() {
+			w.handed[[2]string{l.CheckpointOwner, l.Owner}]++
+		}
 		next[l.Key] = l
 	}
 	w.leases = next
@@ -199,6 +243,12 @@ func (w *tableWatch) owned(worker string) int {
 		}
 	}
 	return n
+}
+
+func (w *tableWatch) handOffs(from, to string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.handed[[2]string{from, to}]
 }
 
 // middles counts the worker's checkpoints that lie in the middle of an aggregate.
