@@ -40,7 +40,7 @@ func (c careful) DeserializeResponse(
 func decodeAnswer(tb testing.TB, p smithyhttp.ClientProtocol, body string, size int64) (*kinesis.GetRecordsOutput, error) {
 	tb.Helper()
 	out := &kinesis.GetRecordsOutput{}
-	resp := &smithyhttp.Response{Response: &http.Response{StatusCode: 200, ContentLength: size, Body: io.NopCloser(strings.NewReader(body))}}
+	resp := &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusOK, ContentLength: size, Body: io.NopCloser(strings.NewReader(body))}}
 	err := p.DeserializeResponse(tb.Context(), smithy.NewOperationSchema(schemas.GetRecords, schemas.GetRecordsInput, schemas.GetRecordsOutput), kinesis.TypeRegistry, resp, out)
 	return out, err
 }

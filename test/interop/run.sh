@@ -25,4 +25,4 @@ if [ ! -f "$cache/$stamp" ]; then
   (cd "$cache" && mvn -q -B package)
   touch "$cache/$stamp"
 fi
-DREDGE_KCL_WORKER="$cache/target" exec go test -tags interop -count=1 -timeout "${TIMEOUT:-20m}" -v "${@:-.}"
+DREDGE_KCL_WORKER="$cache/target" exec go test -tags interop -count=1 -timeout "${TIMEOUT:-60m}" -v "${@:-.}"
