@@ -11,6 +11,7 @@ import (
 	"dredge/metadata/ecs"
 	identityfile "dredge/metadata/file"
 	"dredge/metadata/geo"
+	"dredge/metadata/idlog"
 	"dredge/metadata/kube"
 	"dredge/metadata/networks"
 	"dredge/sink/file"
@@ -33,6 +34,10 @@ type IdentityConfig struct {
 	ECS ecs.Config `yaml:"ecs"`
 	// Names says what applications are called.
 	Names app.Config `yaml:"names"`
+	// Logs are identity logs: dredge sonar writes the first one that is not remote, workers read all of them and share their sightings through that one.
+	Logs []idlog.Config `yaml:"logs"`
+	// LogSettings say how the logs are read and written.
+	LogSettings idlog.Settings `yaml:"log_settings"`
 	// StartTimeout is how long the first lease waits for identity to be loaded; after that dredge starts degraded and says so.
 	StartTimeout time.Duration `yaml:"start_timeout"`
 	// Store says how long knowledge is kept and what is believed.
@@ -41,7 +46,7 @@ type IdentityConfig struct {
 
 func defaultIdentity() IdentityConfig {
 	return IdentityConfig{
-		EC2: ec2.DefaultConfig(), ECS: ecs.DefaultConfig(), Names: app.DefaultConfig(),
+		EC2: ec2.DefaultConfig(), ECS: ecs.DefaultConfig(), Names: app.DefaultConfig(), LogSettings: idlog.DefaultSettings(),
 		File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig(),
 	}
 }
@@ -53,8 +58,17 @@ func (c IdentityConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("start_timeout: %s is outside 0s to 1h; 5m suits most estates", c.StartTimeout))
 	}
 	errs = append(errs, under("ec2", c.EC2.Validate()), under("ecs", c.ECS.Validate()), under("names", c.Names.Validate()))
-	return errors.Join(append(errs, under("file", c.File.Validate()), under("geo", c.Geo.Validate()), under("kube", c.Kube.Validate()),
-		under("networks", c.Networks.Validate()), under("store", c.Store.Validate()))...)
+	urls := map[string]bool{}
+	for i, l := range c.Logs {
+		errs = append(errs, under(fmt.Sprintf("logs[%d]", i), l.Validate()))
+		if urls[l.URL] {
+			errs = append(errs, fmt.Errorf("logs[%d].url: %q stands there twice; leave one out", i, l.URL))
+		}
+		urls[l.URL] = true
+	}
+	return errors.Join(append(errs, under("log_settings", c.LogSettings.Validate()), under("file", c.File.Validate()),
+		under("geo", c.Geo.Validate()), under("kube", c.Kube.Validate()), under("networks", c.Networks.Validate()),
+		under("store", c.Store.Validate()))...)
 }
 
 // The kinds of sink.
@@ -116,4 +130,14 @@ func (c DeadLetterConfig) Validate() error {
 		return under("file", c.File.Validate())
 	}
 	return fmt.Errorf("type: %q is unknown; write %s, %s or %s", c.Type, DeadLetterNone, DeadLetterFile, DeadLetterKafka)
+}
+
+// SonarLog returns the log that dredge sonar writes: the first one that is neither remote nor for sightings only.
+func (c IdentityConfig) SonarLog() (idlog.Config, error) {
+	for _, l := range c.Logs {
+		if !l.Remote && !l.SightingsOnly {
+			return l, nil
+		}
+	}
+	return idlog.Config{}, errors.New("identity.logs: holds no log that dredge sonar could write; write one, as - url: file:///var/lib/dredge/identity, or s3://bucket/prefix")
 }

@@ -10,6 +10,8 @@ import (
 
 	"dredge/config"
 	"dredge/enrich"
+	"dredge/metadata"
+	"dredge/metadata/idlog"
 	"dredge/metadata/store"
 	"dredge/pipeline"
 	"dredge/row"
@@ -36,8 +38,10 @@ type coreDeps struct {
 	ask func(eni string)
 	// foreknown says that heartbeats were taken beforehand, so this core takes none.
 	foreknown bool
-	log       zerolog.Logger
-	reg       prometheus.Registerer
+	// logs are the identity logs that sightings go to; nil shares none.
+	logs *identityLogs
+	log  zerolog.Logger
+	reg  prometheus.Registerer
 }
 
 func newCore(c config.Config, d coreDeps) (*core, error) {
@@ -48,7 +52,13 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)
 	}
-	sightings, err := enrich.NewSightings(d.identity, askFor(heartbeats{d.identity}, d.identity, d.ask))
+	beats := heartbeats{Store: d.identity}
+	complete := enrich.Completeness(d.identity)
+	if d.logs != nil {
+		beats.share = d.logs.sharer
+		complete = localGate{of: d.identity, remote: &d.logs.remoteScopes}
+	}
+	sightings, err := enrich.NewSightings(d.identity, askFor(beats, d.identity, d.ask))
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +69,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 		deps.Observer = sightings
 	}
 	if d.gate {
-		gate, err := enrich.NewGate(join, d.identity)
+		gate, err := enrich.NewGate(join, complete)
 		if err != nil {
 			return nil, err
 		}
@@ -72,12 +82,24 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	return &core{identity: d.identity, pipeline: p}, nil
 }
 
-// heartbeats hands what traffic proves to the store.
-type heartbeats struct{ *store.Store }
+// heartbeats hands what traffic proves to the store, and to the other workers.
+type heartbeats struct {
+	*store.Store
+	// share is nil when nobody else is told.
+	share *idlog.Sharer
+}
 
 // Observe implements enrich.Heartbeats.
 func (h heartbeats) Observe(s enrich.Sighting) {
-	h.Store.Observe(store.Sighting{Scope: s.Scope, ENI: s.ENI, IP: s.IP, Start: s.Start, End: s.End, Primary: s.Primary})
+	ok := h.Store.Observe(store.Sighting{Scope: s.Scope, ENI: s.ENI, IP: s.IP, Start: s.Start, End: s.End, Primary: s.Primary})
+	if !ok || h.share == nil {
+		return
+	}
+	scope := s.Scope
+	if scope == metadata.NoScope {
+		scope = h.ScopeOfInterface(s.ENI)
+	}
+	h.share.Observe(idlog.Sighting{Scope: h.ScopeName(scope), ENI: s.ENI, IP: s.IP, Start: s.Start, End: s.End, Primary: s.Primary})
 }
 
 // newEncoder makes the JSON encoder of raw rows as c wants them.

@@ -12,6 +12,7 @@ import (
 	"dredge/config"
 	"dredge/internal/telemetry"
 	"dredge/metadata/ec2"
+	"dredge/metadata/idlog"
 )
 
 // recorder registers with reg and remembers what was registered, because a vector without children shows nothing when gathered.
@@ -39,6 +40,7 @@ func describeMetrics() ([]metric, error) {
 		c.Identity.File.Path = "events.jsonl"
 		c.Identity.EC2.Accounts = []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}
 		c.Identity.ECS.Accounts = c.Identity.EC2.Accounts
+		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
 		c.Sink.Type = kind
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
 		c.HTTP.Listen = ""

@@ -186,7 +186,7 @@ func loadIdentity(ctx context.Context, c config.Config, log zerolog.Logger, reg 
 // takeHeartbeats reads the files once for nothing but what their lines prove about addresses. It tells no fault: the reading that
 // makes rows meets the same ones, and counts them.
 func takeHeartbeats(ctx context.Context, c config.Config, known *store.Store, paths []string) error {
-	sightings, err := enrich.NewSightings(known, heartbeats{known})
+	sightings, err := enrich.NewSightings(known, heartbeats{Store: known})
 	if err != nil {
 		return err
 	}

@@ -37,12 +37,15 @@ type service struct {
 	// kube is nil when no Kubernetes cluster is configured.
 	kube *kube.Source
 	// public is nil when nothing of public addresses is configured.
-	public  *geo.Geo
-	aws     awsSources
-	http    *httpd.Server
-	outputs *outputs
-	drain   *drainer
-	busy    *busyMeter
+	public *geo.Geo
+	aws    awsSources
+	logs   *identityLogs
+	// degraded is 1 when rows are named although identity was not loaded in time.
+	degraded prometheus.Gauge
+	http     *httpd.Server
+	outputs  *outputs
+	drain    *drainer
+	busy     *busyMeter
 }
 
 // newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
@@ -79,11 +82,18 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if s.aws, err = newAWSSources(c, clients.base, log, reg); err != nil {
 		return nil, err
 	}
+	if s.logs, err = newIdentityLogs(c.Identity, identity, log, reg); err != nil {
+		return nil, err
+	}
+	s.degraded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "dredge_identity_degraded", Help: "1 when the worker started before identity was loaded, until it is.",
+	})
+	reg.MustRegister(s.degraded)
 	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
 		return nil, err
 	}
 	s.core, err = newCore(c, coreDeps{
-		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, ask: s.aws.ask, log: log, reg: reg,
+		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, ask: s.aws.ask, logs: s.logs, log: log, reg: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
@@ -102,7 +112,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	status := &statusPage{
 		started: time.Now(), source: "Kinesis " + streamNames(c.Kinesis), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
-		problemsBeside: s.aws.faults,
+		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
 	}
 	handlers := page.Handlers(status.status)
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
@@ -142,6 +152,8 @@ func (s *service) run(ctx context.Context) error {
 		}
 		beside.Go(func() error { return src.Run(background, applyTo(s.core.identity)) })
 	}
+	beside.Go(func() error { return s.logs.run(background) })
+	beside.Go(func() error { return s.watchIdentity(background) })
 	beside.Go(func() error { return s.http.Run(background) })
 
 	work, stopWork := context.WithCancel(ctx)
@@ -161,7 +173,7 @@ func (s *service) run(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	stop()
-	return errors.Join(err, beside.Wait(), s.outputs.close())
+	return errors.Join(err, beside.Wait(), s.outputs.close(), s.logs.close())
 }
 
 // prepareOutputs makes a topic that is missing and may be made, and says what is wrong with the outputs. It stops nothing: a broker
@@ -177,17 +189,19 @@ func (s *service) prepareOutputs(ctx context.Context) {
 // awaitIdentity holds the first lease back until identity was loaded or the time for that is over: readiness alone does not
 // stop a Kinesis consumer.
 func (s *service) awaitIdentity(ctx context.Context) error {
-	if s.source == nil && s.kube == nil && len(s.aws.list) == 0 {
-		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.ec2.accounts or identity.file.path")
+	if s.source == nil && s.kube == nil && len(s.aws.list) == 0 && len(s.cfg.Identity.Logs) == 0 {
+		s.log.Warn().Msg("no identity source is configured: every private end will be unknown; set identity.ec2.accounts, identity.file.path or identity.logs")
 		return nil
 	}
 	deadline := time.NewTimer(s.cfg.Identity.StartTimeout)
 	defer deadline.Stop()
+	others := time.Now().Add(remoteWait)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := s.identityReady()
-		if err == nil {
+		if err == nil && (s.logs.ready(true) == nil || time.Now().After(others)) {
+			s.degraded.Set(0)
 			return nil
 		}
 		select {
@@ -195,8 +209,25 @@ func (s *service) awaitIdentity(ctx context.Context) error {
 			return nil
 		case <-deadline.C:
 			s.log.Error().Err(err).Dur("waited", s.cfg.Identity.StartTimeout).Msg("identity is not complete, starting degraded")
+			s.degraded.Set(1)
 			return nil
 		case <-tick.C:
+		}
+	}
+}
+
+// watchIdentity clears the degraded mark when identity is there at last.
+func (s *service) watchIdentity(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if s.identityReady() == nil {
+				s.degraded.Set(0)
+			}
 		}
 	}
 }
@@ -210,7 +241,7 @@ func (s *service) identityReady() error {
 			return fmt.Errorf("cluster %s was not listed yet", missing)
 		}
 	}
-	return s.aws.listed()
+	return errors.Join(s.aws.listed(), s.logs.ready(false))
 }
 
 func (s *service) leasesReady() error {
@@ -243,7 +274,7 @@ func ownerless(w kinesis.Status) (n int) {
 }
 
 // close gives back what newService opened, when run is never called.
-func (s *service) close() error { return s.outputs.close() }
+func (s *service) close() error { return errors.Join(s.outputs.close(), s.logs.close()) }
 
 // metricsRegistry is what the parts register with and /metrics gathers from.
 type metricsRegistry interface {

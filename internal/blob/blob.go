@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"gocloud.dev/blob"
@@ -48,40 +49,57 @@ type Info struct {
 
 // Bucket is one place for objects. It is safe for concurrent use.
 type Bucket struct {
-	bucket *blob.Bucket
+	url *url.URL
 	// dir is the folder of a file URL, else empty.
 	dir string
+
+	mu     sync.Mutex
+	bucket *blob.Bucket // opened at its first use
 }
 
-// Open returns the bucket at rawURL. A directory is created when it is missing; S3 is not called yet.
-func Open(ctx context.Context, rawURL string) (*Bucket, error) {
+// New returns the bucket at rawURL. Nothing is opened, created or called before its first use.
+func New(rawURL string) (*Bucket, error) {
 	u, err := parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
+	b := &Bucket{url: u}
 	if u.Scheme == "file" {
-		dir := filepath.Clean(u.Path)
+		b.dir = filepath.Clean(u.Path)
+	}
+	return b, nil
+}
+
+// open returns the driver's bucket. A directory is created when it is missing.
+func (b *Bucket) open(ctx context.Context) (*blob.Bucket, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bucket != nil {
+		return b.bucket, nil
+	}
+	if b.dir != "" {
 		// Temporary files stand beside their targets, so that the last step is a rename within one file system.
-		b, err := fileblob.OpenBucket(dir, &fileblob.Options{
+		opened, err := fileblob.OpenBucket(b.dir, &fileblob.Options{
 			CreateDir: true, NoTempDir: true, Metadata: fileblob.MetadataDontWrite, DirFileMode: 0o750,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("opening directory %q: %w", dir, err)
+			return nil, fmt.Errorf("opening directory %q: %w", b.dir, err)
 		}
-		return &Bucket{bucket: b, dir: dir}, nil
+		b.bucket = opened
+		return opened, nil
 	}
-	prefix := strings.Trim(u.Path, "/")
-	bare := *u
+	bare := *b.url
 	bare.Path = ""
 	var opener s3blob.URLOpener
-	b, err := opener.OpenBucketURL(ctx, &bare)
+	opened, err := opener.OpenBucketURL(ctx, &bare)
 	if err != nil {
-		return nil, fmt.Errorf("opening %q: %w", rawURL, err)
+		return nil, fmt.Errorf("opening %q: %w", b.url.Redacted(), err)
 	}
-	if prefix != "" {
-		b = blob.PrefixedBucket(b, prefix+"/")
+	if prefix := strings.Trim(b.url.Path, "/"); prefix != "" {
+		opened = blob.PrefixedBucket(opened, prefix+"/")
 	}
-	return &Bucket{bucket: b}, nil
+	b.bucket = opened
+	return opened, nil
 }
 
 // CheckURL says what is wrong with rawURL, without opening it.
@@ -108,7 +126,11 @@ func parse(rawURL string) (*url.URL, error) {
 
 // Read returns the whole object. It returns ErrNotExist, or ErrTooLarge without reading an object of more than limit bytes.
 func (b *Bucket) Read(ctx context.Context, key string, limit int64) ([]byte, error) {
-	r, err := b.bucket.NewReader(ctx, key, nil)
+	bucket, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := bucket.NewReader(ctx, key, nil)
 	if err != nil {
 		return nil, wrap("reading", key, err)
 	}
@@ -123,26 +145,9 @@ func (b *Bucket) Read(ctx context.Context, key string, limit int64) ([]byte, err
 	return data, nil
 }
 
-// NewReader returns a stream of the object and its size. The caller closes it.
-func (b *Bucket) NewReader(ctx context.Context, key string) (io.ReadCloser, int64, error) {
-	r, err := b.bucket.NewReader(ctx, key, nil)
-	if err != nil {
-		return nil, 0, wrap("reading", key, err)
-	}
-	return r, r.Size(), nil
-}
-
 // Write makes data the object's content, whatever was there. Readers see the old content or the new one, never a part.
 func (b *Bucket) Write(ctx context.Context, key string, data []byte) error {
-	return b.put(ctx, key, false, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
-
-// WriteFrom is Write for content that fill makes piece by piece. Nothing appears when fill returns an error.
-func (b *Bucket) WriteFrom(ctx context.Context, key string, fill func(w io.Writer) error) error {
-	return b.put(ctx, key, false, fill)
+	return b.put(ctx, key, false, data)
 }
 
 // Create is Write for an object that must not exist; it returns ErrExist when it does. Of several at once one succeeds.
@@ -150,20 +155,21 @@ func (b *Bucket) Create(ctx context.Context, key string, data []byte) error {
 	if b.dir != "" {
 		return b.link(key, data)
 	}
-	return b.put(ctx, key, true, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	return b.put(ctx, key, true, data)
 }
 
-func (b *Bucket) put(ctx context.Context, key string, once bool, fill func(io.Writer) error) error {
+func (b *Bucket) put(ctx context.Context, key string, once bool, data []byte) error {
+	bucket, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := b.bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: once})
+	w, err := bucket.NewWriter(ctx, key, &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: once})
 	if err != nil {
 		return wrap("writing", key, err)
 	}
-	if err := fill(w); err != nil {
+	if _, err := w.Write(data); err != nil {
 		cancel() // an ended context makes Close drop what was written
 		_ = w.Close()
 		return wrap("writing", key, err)
@@ -201,8 +207,12 @@ const tempSuffix = ".tmp"
 
 // List returns the objects whose keys begin with prefix, in order of key; prefix ends in a slash or is empty.
 func (b *Bucket) List(ctx context.Context, prefix string) ([]Info, error) {
+	bucket, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []Info
-	it := b.bucket.List(&blob.ListOptions{Prefix: prefix})
+	it := bucket.List(&blob.ListOptions{Prefix: prefix})
 	for {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -226,14 +236,25 @@ func (b *Bucket) List(ctx context.Context, prefix string) ([]Info, error) {
 
 // Delete removes the object; that it is not there is no error.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
-	if err := b.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+	bucket, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 		return wrap("deleting", key, err)
 	}
 	return nil
 }
 
 // Close gives the connections back.
-func (b *Bucket) Close() error { return b.bucket.Close() }
+func (b *Bucket) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bucket == nil {
+		return nil
+	}
+	return b.bucket.Close()
+}
 
 func wrap(doing, key string, err error) error {
 	code := gcerrors.Code(err)

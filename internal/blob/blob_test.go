@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func openDir(t *testing.T) (*blob.Bucket, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "made", "on demand")
-	b, err := blob.Open(t.Context(), "file://"+dir)
+	b, err := blob.New("file://" + dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,17 +68,6 @@ func contract(t *testing.T, b *blob.Bucket) {
 	after := listed(t, b, "a/")
 	if after[1].Version == before[1].Version || after[0].Version != before[0].Version || after[1].Size != 9 {
 		t.Errorf("versions before %v after %v", before, after)
-	}
-	broken := errors.New("no more")
-	err = b.WriteFrom(ctx, "a/2", func(w io.Writer) error {
-		_, _ = io.WriteString(w, "half")
-		return broken
-	})
-	if !errors.Is(err, broken) {
-		t.Errorf("error %v, want that of the writer", err)
-	}
-	if got, _ := b.Read(ctx, "a/2", 99); string(got) != "other two" {
-		t.Errorf("half a write shows: %q", got)
 	}
 	if err := b.Create(ctx, "a/2", []byte("again")); !errors.Is(err, blob.ErrExist) {
 		t.Errorf("creating what is there: %v", err)

@@ -107,6 +107,20 @@ func Handlers(status func() Status) map[string]http.Handler {
 	}
 }
 
+// LookupHandlers returns the page "look up an address", by ServeMux pattern. It asks /v1/ip of the same server.
+func LookupHandlers() map[string]http.Handler {
+	files, err := fs.Sub(static, "static")
+	if err != nil {
+		panic("BUG: embedded page is missing: " + err.Error())
+	}
+	return map[string]http.Handler{
+		"GET /{$}": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFileFS(w, r, files, "lookup.html")
+		}),
+		"GET /assets/": http.StripPrefix("/assets/", http.FileServerFS(files)),
+	}
+}
+
 // orEmpty keeps a list that has nothing in it from becoming null.
 func orEmpty[T any](list []T) []T {
 	if list == nil {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -270,4 +271,31 @@ func (l *life) tell(t *testing.T, events ...event.Event) {
 	if err := l.Emit(t.Context(), events); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// cable is a way to a disk that can be out.
+type cable struct {
+	*disk
+	out atomic.Bool
+}
+
+func (c *cable) Read(ctx context.Context, key string, limit int64) ([]byte, error) {
+	if c.out.Load() {
+		return nil, errDisk
+	}
+	return c.disk.Read(ctx, key, limit)
+}
+
+func (c *cable) Write(ctx context.Context, key string, data []byte) error {
+	if c.out.Load() {
+		return errDisk
+	}
+	return c.disk.Write(ctx, key, data)
+}
+
+func (c *cable) List(ctx context.Context, prefix string) ([]blob.Info, error) {
+	if c.out.Load() {
+		return nil, errDisk
+	}
+	return c.disk.List(ctx, prefix)
 }

@@ -30,6 +30,8 @@ type Fold struct {
 	// marks are progress and the brackets of listings: the newest of each source and scope.
 	mu    sync.Mutex
 	marks map[markKey]event.Event
+	// scopes are all that were told of.
+	scopes map[string]struct{}
 }
 
 type markKey struct {
@@ -41,7 +43,12 @@ type foldShard struct {
 	mu sync.Mutex
 	// subjects are what events are about: an address, or a port of it; a network; an owner.
 	subjects map[subjectKey][]item
-	sighted  map[sightedKey][]Sighting
+	sighted  map[addressKey][]Sighting
+}
+
+type addressKey struct {
+	scope string
+	ip    netip.Addr
 }
 
 type subjectKey struct {
@@ -58,11 +65,6 @@ const (
 	ofNetwork
 	ofOwner
 )
-
-type sightedKey struct {
-	scope, eni string
-	ip         netip.Addr
-}
 
 // item is one event, as the line that will be written, without its obs and its closing brace.
 type item struct {
@@ -87,10 +89,10 @@ const lastKept = 7
 
 // NewFold returns an empty Fold for stores that keep history for retention.
 func NewFold(retention time.Duration) *Fold {
-	f := &Fold{retention: retention, seed: maphash.MakeSeed(), marks: map[markKey]event.Event{}}
+	f := &Fold{retention: retention, seed: maphash.MakeSeed(), marks: map[markKey]event.Event{}, scopes: map[string]struct{}{}}
 	for i := range f.shards {
 		f.shards[i].subjects = map[subjectKey][]item{}
-		f.shards[i].sighted = map[sightedKey][]Sighting{}
+		f.shards[i].sighted = map[addressKey][]Sighting{}
 	}
 	return f
 }
@@ -117,6 +119,7 @@ func (f *Fold) Apply(e *event.Event) error {
 		return err
 	}
 	key := subjectOf(e)
+	f.note(key.scope)
 	sh := f.shard(key.scope, key.name)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -137,6 +140,9 @@ func subjectOf(e *event.Event) subjectKey {
 	switch {
 	case e.IP != "":
 		name := e.IP
+		if ip, err := netip.ParseAddr(name); err == nil {
+			name = ip.Unmap().String()
+		}
 		if e.Port != 0 || e.Proto != 0 {
 			name += "/" + strconv.Itoa(e.Proto) + "/" + strconv.Itoa(e.Port)
 		}
@@ -187,17 +193,27 @@ func (sh *foldShard) add(key subjectKey, it item) {
 	sh.subjects[key] = append(list, it)
 }
 
+// note remembers a scope.
+func (f *Fold) note(scope string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.scopes[scope]; !ok {
+		f.scopes[scope] = struct{}{}
+	}
+}
+
 // Observe takes a valid sighting in.
 func (f *Fold) Observe(s Sighting) {
-	sh := f.shard(s.Scope, s.ENI)
+	f.note(s.Scope)
+	sh := f.shard(s.Scope, s.IP.String())
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	key := sightedKey{s.Scope, s.ENI, s.IP}
+	key := addressKey{s.Scope, s.IP}
 	list := sh.sighted[key]
 	for again := true; again; {
 		again = false
 		for i, o := range list {
-			if o.Start <= s.End+1000+heartbeatGap && s.Start <= o.End+1000+heartbeatGap {
+			if o.ENI == s.ENI && o.Start <= s.End+1000+heartbeatGap && s.Start <= o.End+1000+heartbeatGap {
 				s.Start, s.End, s.Primary = min(s.Start, o.Start), max(s.End, o.End), s.Primary || o.Primary
 				list = slices.Delete(list, i, i+1)
 				again = true
@@ -315,27 +331,38 @@ func (f *Fold) Trim(now time.Time) {
 		sh := &f.shards[i]
 		sh.mu.Lock()
 		for key, list := range sh.subjects {
-			if key.kind == ofAddress {
-				kept, dropped := trimAddress(list, horizon, last)
-				told = append(told, dropped...)
-				sh.set(key, kept)
-				for _, it := range kept {
-					alive[it.owner] = struct{}{}
-				}
-			} else if key.kind == ofNetwork {
+			if key.kind == ofNetwork {
 				for _, it := range list {
 					alive[it.owner] = struct{}{}
 				}
 			}
-		}
-		for key, list := range sh.sighted {
-			list = slices.DeleteFunc(list, func(s Sighting) bool { return s.End < horizon })
-			if len(list) == 0 {
-				delete(sh.sighted, key)
+			if key.kind != ofAddress {
 				continue
 			}
-			sh.sighted[key] = list
-			alive["eni:"+key.eni] = struct{}{}
+			var seen []Sighting
+			a, _ := addressOf(key)
+			whole := a.Port == 0 && a.Proto == 0
+			if whole {
+				seen = sh.sighted[addressKey{key.scope, a.IP}]
+			}
+			kept, dropped, keptSeen := trimAddress(list, seen, horizon, last)
+			told = append(told, dropped...)
+			sh.set(key, kept)
+			if whole {
+				sh.setSighted(addressKey{key.scope, a.IP}, keptSeen)
+			}
+			for _, it := range kept {
+				alive[it.owner] = struct{}{}
+			}
+		}
+		for key, list := range sh.sighted {
+			if _, done := sh.subjects[subjectKey{ofAddress, key.scope, key.ip.String()}]; !done {
+				_, _, list = trimAddress(nil, list, horizon, last)
+				sh.setSighted(key, list)
+			}
+			for _, s := range list {
+				alive[eniPrefix+s.ENI] = struct{}{}
+			}
 		}
 		sh.mu.Unlock()
 	}
@@ -349,6 +376,14 @@ func (sh *foldShard) set(key subjectKey, list []item) {
 		return
 	}
 	sh.subjects[key] = list
+}
+
+func (sh *foldShard) setSighted(key addressKey, list []Sighting) {
+	if len(list) == 0 {
+		delete(sh.sighted, key)
+		return
+	}
+	sh.sighted[key] = list
 }
 
 // keepDescriptions turns forgotten claims of owners that live on into descriptions.
@@ -380,33 +415,57 @@ func (f *Fold) forgetOwners(alive map[string]struct{}, horizon int64) {
 	}
 }
 
-// trimAddress returns what of one address must stay and what goes.
-func trimAddress(list []item, horizon, last int64) (kept, dropped []item) {
-	keepFrom, newest, newestEnd := int64(maxTime), int64(maxTime), last
+// trimAddress returns what of one address must stay and what goes: everything from the first tenure on that may reach beyond
+// horizon, since what was told and seen after it says how long it lasted,
+// and of each layer the one before that, unless it ended before last.
+func trimAddress(list []item, seen []Sighting, horizon, last int64) (kept, dropped []item, keptSeen []Sighting) {
+	interfaces, above := firstKept{maxTime, maxTime, last}, firstKept{maxTime, maxTime, last}
 	for _, b := range list {
 		if b.op == event.Release {
 			continue
 		}
-		end := endOf(b, list)
-		switch {
-		case end >= horizon:
-			keepFrom = min(keepFrom, b.from)
-		case end > newestEnd || end == newestEnd && b.from < newest:
-			newest, newestEnd = b.from, end
+		layer := &above
+		if isInterface(b.owner) {
+			layer = &interfaces
 		}
+		layer.note(b.from, endOf(b, list), horizon)
 	}
-	if keepFrom == maxTime {
-		keepFrom = newest
+	for _, s := range seen {
+		interfaces.note(s.Start, s.End+1000+heartbeatGap, horizon)
 	}
+	keepFrom := min(interfaces.from(), above.from())
 	for _, it := range list {
-		if at := max(it.from, it.to); it.from >= keepFrom || at+it.acc >= horizon || it.op == event.Release && it.to > keepFrom {
+		if at := max(it.from, it.to); it.from >= keepFrom || at+it.acc >= min(horizon, keepFrom) {
 			kept = append(kept, it)
 		} else {
 			dropped = append(dropped, it)
 		}
 	}
-	return kept, dropped
+	for _, s := range seen {
+		if s.End+1000+heartbeatGap >= min(horizon, keepFrom) {
+			keptSeen = append(keptSeen, s)
+		}
+	}
+	return kept, dropped, keptSeen
 }
+
+// firstKept finds where the first tenure of one layer begins that must be kept.
+type firstKept struct {
+	reaching          int64 // beyond the horizon
+	newest, newestEnd int64 // of those that do not
+}
+
+func (k *firstKept) note(from, end, horizon int64) {
+	switch {
+	case end >= horizon:
+		k.reaching = min(k.reaching, from)
+	case end > k.newestEnd || end == k.newestEnd && from < k.newest:
+		k.newest, k.newestEnd = from, end
+	}
+}
+
+// from keeps the newest that has ended as well: until the next one begins it is the last known owner.
+func (k *firstKept) from() int64 { return min(k.reaching, k.newest) }
 
 // endOf returns until when the owner of b may have held the address because of b; maxTime is open.
 func endOf(b item, list []item) int64 {
@@ -433,5 +492,8 @@ func endOf(b item, list []item) int64 {
 	return end
 }
 
+// eniPrefix begins the owner ids of interfaces.
+const eniPrefix = "eni:"
+
 // isInterface says which of the two layers an owner belongs to: interfaces, or what runs on them.
-func isInterface(owner string) bool { return strings.HasPrefix(owner, "eni:") }
+func isInterface(owner string) bool { return strings.HasPrefix(owner, eniPrefix) }

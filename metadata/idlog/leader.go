@@ -40,8 +40,11 @@ const maxTerm = 4 << 10
 
 func termKey(n int64) string { return fmt.Sprintf("%s%012d", leaderPrefix, n) }
 
-// Run waits for its turn, calls lead with a context that ends when the turn is over, and waits again, until ctx ends. lead must
-// return soon after its context ended. The error is lead's; faults of the store are logged and retried.
+// ErrSuperseded is returned by Run when another process has taken the turn.
+var ErrSuperseded = errors.New("another process has taken over the identity log; start this one again to stand by")
+
+// Run waits for its turn and calls lead with a context that ends when the turn is over. It returns when ctx has ended, when lead
+// has, or with ErrSuperseded. lead must return soon after its context ended. Faults of the store are logged and retried.
 func (l *Leader) Run(ctx context.Context, lead func(ctx context.Context) error) error {
 	now := clock(l.Now)
 	ticker := time.NewTicker(l.Lease / 4)
@@ -58,10 +61,7 @@ func (l *Leader) Run(ctx context.Context, lead func(ctx context.Context) error) 
 			fault = ""
 		}
 		if mine > 0 {
-			if err := l.hold(ctx, mine, lead); err != nil {
-				return err
-			}
-			w = watch{}
+			return l.hold(ctx, mine, lead)
 		}
 		select {
 		case <-ctx.Done():
@@ -139,7 +139,9 @@ func (l *Leader) hold(ctx context.Context, n int64, lead func(context.Context) e
 	stop()
 	if lost {
 		failed = <-ended
-		l.Logger.Warn().Int64("term", n).Msg("no longer leading")
+		if ctx.Err() == nil {
+			return errors.Join(ErrSuperseded, failed)
+		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	defer cancel()
@@ -172,9 +174,10 @@ func (l *Leader) renew(ctx context.Context, n int64, ended <-chan error, failed 
 			renewed = now()
 			continue
 		}
-		if now().Sub(renewed) >= l.Lease {
+		if told := now().Sub(renewed) >= l.Lease; told && ctx.Err() == nil {
+			// Whoever cannot reach the store either cannot take over, and whoever can does no harm: go on until somebody has.
 			l.Logger.Error().Err(err).Int64("term", n).Msg("the lease of the identity log could not be renewed")
-			return true
+			renewed = now()
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (r *Reader) readManifests(ctx context.Context, list []blob.Info) error {
 	present := map[string]bool{}
 	for _, o := range list {
 		name, ok := streamOfManifest(o.Key)
-		if !ok || slices.Contains(r.deps.Skip, name) {
+		if !ok || r.ignored(name) {
 			continue
 		}
 		if present[name] = true; len(present) > maxStreams {

@@ -22,8 +22,6 @@ type ReaderDeps struct {
 	Logger zerolog.Logger
 	// Registerer takes the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
-	// Skip are streams that this process writes itself and so need not be read.
-	Skip []string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -53,6 +51,8 @@ type Reader struct {
 
 	mu    sync.Mutex
 	state readerState
+	// own are streams that this process writes itself.
+	own map[string]struct{}
 }
 
 // stream is what the Reader knows of one stream.
@@ -100,7 +100,7 @@ func NewReader(cfg Config, s Settings, deps ReaderDeps) (*Reader, error) {
 	}
 	return &Reader{
 		cfg: cfg, settings: s, deps: deps, codec: c, metrics: newReaderMetrics(cfg.URL, deps.Registerer),
-		parser: event.Parser{Now: deps.Now}, seen: map[string]string{}, streams: map[string]*stream{}, past: map[string]int64{}, lost: map[string]int64{}, bad: map[string]struct{}{},
+		parser: event.Parser{Now: deps.Now}, seen: map[string]string{}, streams: map[string]*stream{}, past: map[string]int64{}, lost: map[string]int64{}, bad: map[string]struct{}{}, own: map[string]struct{}{},
 		state: readerState{missing: "was not looked at yet"},
 	}, nil
 }
@@ -182,4 +182,18 @@ func (r *Reader) Covered(stream string) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state.covered[stream]
+}
+
+// Ignore leaves a stream out from now on: the target has what this process writes itself.
+func (r *Reader) Ignore(stream string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.own[stream] = struct{}{}
+}
+
+func (r *Reader) ignored(stream string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.own[stream]
+	return ok
 }

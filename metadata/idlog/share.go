@@ -2,6 +2,7 @@ package idlog
 
 import (
 	"hash/maphash"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // goroutines, and does not block.
 type Sharer struct {
 	writer  *Writer
+	fold    *Fold
 	limit   float64
 	now     func() time.Time
 	seed    maphash.Seed
@@ -30,6 +32,11 @@ type sharerShard struct {
 	recent, older map[sightedKey]shared
 }
 
+type sightedKey struct {
+	scope, eni string
+	ip         netip.Addr
+}
+
 // shared is the range of sightings of one pair that was written, and how far it has grown since.
 type shared struct {
 	from, to, grown int64
@@ -44,8 +51,9 @@ const shareEvery = 60_000
 
 type sharerMetrics struct{ shared, dropped prometheus.Counter }
 
-// NewSharer returns a Sharer that hands on to w what others need, at most s.SightingsPerSecond.
-func NewSharer(s Settings, w *Writer, r prometheus.Registerer, now func() time.Time) *Sharer {
+// NewSharer returns a Sharer that hands on to w what others need, at most s.SightingsPerSecond, and the same to f unless that is
+// nil.
+func NewSharer(s Settings, w *Writer, f *Fold, r prometheus.Registerer, now func() time.Time) *Sharer {
 	m := &sharerMetrics{
 		shared: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "dredge_identity_log_shared_sightings_total", Help: "Sightings of this worker that were handed to the others.",
@@ -58,7 +66,7 @@ func NewSharer(s Settings, w *Writer, r prometheus.Registerer, now func() time.T
 		r.MustRegister(m.shared, m.dropped)
 	}
 	sh := &Sharer{
-		writer: w, limit: float64(s.SightingsPerSecond), now: clock(now), seed: maphash.MakeSeed(), metrics: m,
+		writer: w, fold: f, limit: float64(s.SightingsPerSecond), now: clock(now), seed: maphash.MakeSeed(), metrics: m,
 		tokens: float64(s.SightingsPerSecond),
 	}
 	sh.filled = sh.now()
@@ -84,6 +92,9 @@ func (sh *Sharer) Observe(s Sighting) {
 	if !sh.allowed() || !sh.writer.Observe(send) {
 		sh.metrics.dropped.Inc()
 		return
+	}
+	if sh.fold != nil {
+		sh.fold.Observe(send)
 	}
 	sh.metrics.shared.Inc()
 }

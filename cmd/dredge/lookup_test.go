@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/rs/zerolog"
+
+	"dredge/internal/telemetry"
+	"dredge/metadata/sonar"
+)
+
+func lookUp(t *testing.T, o lookupOptions, ip string) (string, error) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	err := runLookup(t.Context(), o, ip, &out, &errOut)
+	return out.String(), err
+}
+
+func TestLookupInFiles(t *testing.T) {
+	o := lookupOptions{events: []string{write(t, "events.jsonl", replayEvents)}, at: "1418530070"}
+	out, err := lookUp(t, o, "172.31.16.21")
+	for _, want := range []string{"172.31.16.21 in vpc-0a1b at 2014-12-14T04:07:50.000Z", "covered (interval)", "named: one owner was told", "assign", "release", "inventory", "eni:eni-0ffff", "payments"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v; %q is not in\n%s", err, want, out)
+		}
+	}
+	o.history = true
+	out, err = lookUp(t, o, "172.31.16.21")
+	for _, want := range []string{"2014-12-14T04:23:20.000Z", "search", "now", "told"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v; %q is not in\n%s", err, want, out)
+		}
+	}
+	if _, err := lookUp(t, o, "9.9.9"); err == nil || !strings.Contains(err.Error(), `"9.9.9" is no IP address`) {
+		t.Error(err)
+	}
+	var exit *exitError
+	if _, err := lookUp(t, o, "192.168.1.1"); !errors.As(err, &exit) || exit.code != 1 {
+		t.Errorf("an unknown address: %v", err)
+	}
+	o.server = "http://127.0.0.1:1"
+	if _, err := lookUp(t, o, "10.0.0.1"); err == nil || !strings.Contains(err.Error(), "write one of them") {
+		t.Error(err)
+	}
+}
+
+// A log and a server answer alike.
+func TestLookupInALogAndAtAServer(t *testing.T) {
+	f := newFleet(t)
+	s, err := newSonar(f.sonarConfig(), aws.Config{}, zerolog.Nop(), telemetry.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := beside(t, s.run)
+	await(t, "the sonar is ready", func() bool { return s.ready() == nil })
+	mux := http.NewServeMux()
+	for pattern, h := range sonar.NewAPI(s.sonar.Asker(), nil).Handlers() {
+		mux.Handle(pattern, h)
+	}
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	at := f.at.UTC().Format("2006-01-02T15:04:05Z")
+	for _, o := range []lookupOptions{{server: server.URL, at: at, json: true}, {log: f.log, at: at, json: true}} {
+		var out string
+		await(t, "the event is there", func() bool {
+			out, err = lookUp(t, o, "10.0.0.2")
+			return err == nil
+		})
+		var got sonar.Answers
+		if err := json.Unmarshal([]byte(out), &got); err != nil || len(got.Answers) != 1 {
+			t.Fatalf("%v in %s", err, out)
+		}
+		if a := got.Answers[0]; a.Grade != "covered" || a.Workload == nil || a.Workload.App != "beta" || a.Scope != "vpc-1" || len(a.Evidence) == 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	stop()
+	if _, err := lookUp(t, lookupOptions{log: "file://" + filepath.Join(t.TempDir(), "empty")}, "10.0.0.2"); err == nil || !strings.Contains(err.Error(), "holds no identity log") {
+		t.Error(err)
+	}
+	if _, err := lookUp(t, lookupOptions{server: "nowhere"}, "10.0.0.2"); err == nil || !strings.Contains(err.Error(), "write http://127.0.0.1:9090") {
+		t.Error(err)
+	}
+}

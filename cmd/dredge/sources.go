@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/metadata/event"
+	"dredge/metadata/file"
+	"dredge/metadata/kube"
+	"dredge/metadata/networks"
+)
+
+// newSources makes the configured sources of identity. They ask nobody anything before they run.
+func newSources(c config.Config, base aws.Config, log zerolog.Logger, reg prometheus.Registerer) ([]event.Source, error) {
+	var out []event.Source
+	if c.Identity.File.Path != "" {
+		f, err := newFileSource(c.Identity.File, log, reg)
+		if err != nil {
+			return nil, fmt.Errorf("identity.file: %w", err)
+		}
+		out = append(out, f)
+	}
+	if len(c.Identity.Networks) > 0 {
+		out = append(out, networksSource{c.Identity.Networks})
+	}
+	if len(c.Identity.Kube.Clusters) > 0 {
+		k := &kubeSource{}
+		var err error
+		if k.source, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: k, Logger: log, Registerer: reg}); err != nil {
+			return nil, fmt.Errorf("identity.kube: %w", err)
+		}
+		out = append(out, k)
+	}
+	estates, err := newAWSSources(c, base, log, reg)
+	for _, src := range estates.list {
+		out = append(out, src)
+	}
+	return out, err
+}
+
+// teller is a function that takes events one by one.
+type teller func(e *event.Event) error
+
+// Apply implements networks.Target.
+func (t teller) Apply(e *event.Event) error { return t(e) }
+
+// networksSource makes the configured networks a source like the others.
+type networksSource struct{ list networks.Config }
+
+// Names implements event.Source: networks hold nothing back, so nothing waits for them.
+func (networksSource) Names() []string { return nil }
+
+// Faults implements event.Source.
+func (networksSource) Faults() []string { return nil }
+
+// Run implements event.Source.
+func (n networksSource) Run(ctx context.Context, emit event.Emit) error {
+	err := n.list.Tell(teller(func(e *event.Event) error { return emit([]event.Event{*e}) }))
+	if err == nil {
+		<-ctx.Done()
+	}
+	return err
+}
+
+// kubeSource makes the watch of Kubernetes clusters a source like the others.
+type kubeSource struct {
+	source *kube.Source
+	emit   event.Emit // set by Run
+}
+
+// Names implements event.Source.
+func (k *kubeSource) Names() []string { return k.source.Sources() }
+
+// Faults implements event.Source.
+func (k *kubeSource) Faults() []string {
+	if err := k.Listed(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// Listed says whether every cluster was listed once.
+func (k *kubeSource) Listed() error {
+	if ok, missing := k.source.Loaded(); !ok {
+		return fmt.Errorf("cluster %s was not listed yet", missing)
+	}
+	return nil
+}
+
+// Run implements event.Source.
+func (k *kubeSource) Run(ctx context.Context, emit event.Emit) error {
+	k.emit = emit
+	return k.source.Run(ctx)
+}
+
+// Apply implements kube.Target.
+func (k *kubeSource) Apply(e *event.Event) error { return k.emit([]event.Event{*e}) }
+
+// fileSource makes identity files a source like the others.
+type fileSource struct {
+	path   string
+	source *file.Source
+	emit   event.Emit // set by Run
+}
+
+var _ event.Source = (*fileSource)(nil)
+
+func newFileSource(c file.Config, log zerolog.Logger, reg prometheus.Registerer) (*fileSource, error) {
+	f := &fileSource{path: c.Path}
+	src, err := file.New(c, file.Dependencies{Target: f, Logger: log, Registerer: reg})
+	if err != nil {
+		return nil, err
+	}
+	f.source = src
+	return f, nil
+}
+
+// Names implements event.Source: the files' lines say who tells.
+func (*fileSource) Names() []string { return nil }
+
+// Faults implements event.Source: the source logs and counts what it cannot read.
+func (f *fileSource) Faults() []string {
+	if err := f.Listed(); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
+}
+
+// Listed says whether the files were read to their end once.
+func (f *fileSource) Listed() error {
+	if !f.source.Loaded() {
+		return fmt.Errorf("%s was not read to its end yet", f.path)
+	}
+	return nil
+}
+
+// Run implements event.Source.
+func (f *fileSource) Run(ctx context.Context, emit event.Emit) error {
+	f.emit = emit
+	return f.source.Run(ctx)
+}
+
+// Apply implements file.Target.
+func (f *fileSource) Apply(e *event.Event) error { return f.emit([]event.Event{*e}) }
+
+// MarkProgress implements file.Target.
+func (f *fileSource) MarkProgress(src string, t int64) {
+	_ = f.emit([]event.Event{{Src: src, Op: event.Progress, To: t}}) // an error only says that the end has come
+}
+
+// MarkComplete implements file.Target. A file that is followed never says it.
+func (*fileSource) MarkComplete(string) {}
