@@ -202,9 +202,19 @@ func (t *Task) document() object {
 		return v
 	}
 	return object{
-		{"taskArn", t.ARN}, {"clusterArn", t.Cluster}, {"taskDefinitionArn", t.Definition}, {"group", t.Group}, {"launchType", t.LaunchType},
-		{"lastStatus", t.LastStatus}, {"containerInstanceArn", optional(t.ContainerInstance)}, {"version", t.Version},
-		{"startedAt", at(t.Started)}, {"stoppedAt", at(t.Stopped)}, {"attachments", attachments}, {"containers", containers}, {"tags", tags},
+		{"taskArn", t.ARN},
+		{"clusterArn", t.Cluster},
+		{"taskDefinitionArn", t.Definition},
+		{"group", t.Group},
+		{"launchType", t.LaunchType},
+		{"lastStatus", t.LastStatus},
+		{"containerInstanceArn", optional(t.ContainerInstance)},
+		{"version", t.Version},
+		{"startedAt", at(t.Started)},
+		{"stoppedAt", at(t.Stopped)},
+		{"attachments", attachments},
+		{"containers", containers},
+		{"tags", tags},
 	}
 }
 

@@ -346,9 +346,13 @@ func (q *SQS) await(ctx context.Context, changed <-chan struct{}, d time.Duratio
 
 func (m *message) document() object {
 	return object{
-		{"MessageId", messageID(m.id)}, {"ReceiptHandle", m.receipt}, {"Body", m.body}, {"MD5OfBody", md5Hex(m.body)},
+		{"MessageId", messageID(m.id)},
+		{"ReceiptHandle", m.receipt},
+		{"Body", m.body},
+		{"MD5OfBody", md5Hex(m.body)},
 		{"Attributes", object{
-			{"SentTimestamp", strconv.FormatInt(m.sent.UnixMilli(), 10)}, {"ApproximateReceiveCount", strconv.Itoa(m.receives)},
+			{"SentTimestamp", strconv.FormatInt(m.sent.UnixMilli(), 10)},
+			{"ApproximateReceiveCount", strconv.Itoa(m.receives)},
 			{"ApproximateFirstReceiveTimestamp", strconv.FormatInt(m.first.UnixMilli(), 10)},
 		}},
 	}

@@ -93,7 +93,6 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-//nolint:gochecknoglobals // read-only
 var (
 	accountID   = regexp.MustCompile(`^\d{12}$`)
 	placeholder = regexp.MustCompile(`\$(?:\{(\w+)\}|(\w+))`)

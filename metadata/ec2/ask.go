@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func (a *asker) run(ctx context.Context) error {
 			batch[eni] = true
 		}
 		if awscall.Pause(ctx, askGather) != nil {
-			return nil
+			return nil //nolint:nilerr // the end has come
 		}
 		for len(batch) < filterValues && len(a.queue) > 0 {
 			batch[<-a.queue] = true
@@ -87,7 +88,7 @@ func (a *asker) lookUp(ctx context.Context, batch map[string]bool) error {
 		}
 		found, err := e.meet(ctx, "network-interface-id", sorted(batch), look{})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end has come
 		}
 		if err != nil {
 			if _, listing := errors.AsType[*listingError](err); listing {
@@ -111,9 +112,7 @@ func (e *estate) meet(ctx context.Context, filter string, values []string, v loo
 	}
 	e.mu.Lock()
 	machines := make(map[string]machine, len(e.machines))
-	for k, m := range e.machines {
-		machines[k] = m
-	}
+	maps.Copy(machines, e.machines)
 	v.before = e.listed
 	e.mu.Unlock()
 	if err := e.missingInstances(ctx, seen, machines); err != nil {
@@ -121,9 +120,7 @@ func (e *estate) meet(ctx context.Context, filter string, values []string, v loo
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for k, m := range machines {
-		e.machines[k] = m
-	}
+	maps.Copy(e.machines, machines)
 	var out []event.Event
 	e.seeAll(seen, &v, &out)
 	found := map[string]bool{}

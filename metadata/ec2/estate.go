@@ -128,7 +128,7 @@ func (e *estate) crawl(ctx context.Context) error {
 	err := e.listAll(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // the end has come
 	case err == nil:
 		e.metrics.complete.Inc()
 		return nil
@@ -164,9 +164,9 @@ func (e *estate) fault(what string, err error) {
 		e.faults[what] = text
 	}
 	e.mu.Unlock()
-	switch {
-	case text == was:
-	case text == "":
+	switch text {
+	case was:
+	case "":
 		e.log.Info().Str("what", what).Msg("reading EC2 works again")
 	default:
 		e.log.Error().Str("what", what).Str("fault", text).Msg("reading EC2 fails, trying again")
@@ -298,7 +298,7 @@ func (e *estate) listBeside(ctx context.Context, nets estateNetworks, seen []sig
 	}
 	e.fault("flow-logs", err)
 	if err != nil {
-		return nil //nolint:nilerr // named by Faults and tried again
+		return nil // named by Faults and tried again
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -124,7 +124,6 @@ func parseChange(body []byte) (change, error) {
 	return change{}, errNotEC2
 }
 
-//nolint:gochecknoglobals // read-only
 var (
 	instanceID  = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 	interfaceID = regexp.MustCompile(`^eni-[0-9a-f]{8,17}$`)

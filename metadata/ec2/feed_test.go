@@ -26,8 +26,7 @@ func apiCall(name string, at time.Time, request, response string) string {
 
 func newFeedRig(t *testing.T) *rig {
 	t.Helper()
-	var r *rig
-	r = newRig(t, func(c *Config) {
+	r := newRig(t, func(c *Config) {
 		c.QueueURL = "http://awsfake.invalid/" + home + "/changes"
 		c.CrawlInterval = time.Hour
 	})

@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -201,12 +202,8 @@ const managedTag = "aws:managed"
 // name fills in the workload from the interface's own tags and, where it has none, the instance's. Interfaces often carry none.
 func (e *estate) name(what nature, own, instance map[string]string, ep *event.Endpoint, wl *event.Workload) {
 	tags := make(map[string]string, len(own)+len(instance)+1)
-	for k, v := range instance {
-		tags[k] = v
-	}
-	for k, v := range own {
-		tags[k] = v
-	}
+	maps.Copy(tags, instance)
+	maps.Copy(tags, own)
 	switch what.kind {
 	case kindInstance, kindInterface, "branch", "ecs_task":
 	case kindNode, "trunk":

@@ -110,13 +110,9 @@ func natureOf(n *types.NetworkInterface, own, instance map[string]string) nature
 			byText.name = "" // the text is somebody else's
 		}
 		return nature{kind, byText.name}
-	case n.RequesterId != nil || n.RequesterManaged != nil && *n.RequesterManaged:
-		if byText.kind != "" {
-			return byText
-		}
-		if attached && managedByContainer(*n) {
-			break
-		}
+	case managed(n) && byText.kind != "":
+		return byText
+	case managed(n) && !attached:
 		return nature{kind: managedPrefix + string(n.InterfaceType)}
 	case byText.kind == kindNode || byText.kind == "branch" || byText.kind == "trunk" || byText.kind == "ecs_task":
 		return byText // made by a controller with its own credentials, not by a service
@@ -132,10 +128,9 @@ func natureOf(n *types.NetworkInterface, own, instance map[string]string) nature
 	return nature{kind: kindInterface}
 }
 
-// managedByContainer says whether the requester only made the interface for an instance of the same account: Auto Scaling
-// appears as the requester of what it launches.
-func managedByContainer(n types.NetworkInterface) bool {
-	return n.Attachment.InstanceOwnerId != nil && n.OwnerId != nil && *n.Attachment.InstanceOwnerId == *n.OwnerId
+// managed says whether a service made the interface. A requester alone says nothing: everybody who makes one is named there.
+func managed(n *types.NetworkInterface) bool {
+	return n.RequesterManaged != nil && *n.RequesterManaged || strings.HasPrefix(str(n.RequesterId), "amazon-")
 }
 
 // isNode says whether tags are those of a Kubernetes node or of an interface that one made for its pods.

@@ -61,6 +61,8 @@ func TestNatureOfInterfaces(t *testing.T) {
 	instance := types.NetworkInterface{InterfaceType: "interface", Attachment: &types.NetworkInterfaceAttachment{InstanceId: aws.String("i-1"), InstanceOwnerId: aws.String("1")}, OwnerId: aws.String("1")}
 	f(instance, "instance", "")
 	f(types.NetworkInterface{InterfaceType: "interface", Description: aws.String("ELB is what I called it")}, "interface", "")
+	// Whoever makes an interface is its requester.
+	f(types.NetworkInterface{InterfaceType: "interface", RequesterId: aws.String("AIDAEXAMPLE"), RequesterManaged: aws.Bool(false)}, "interface", "")
 	f(types.NetworkInterface{InterfaceType: "efa", Attachment: instance.Attachment}, "instance", "")
 	// Auto Scaling is the requester of what it launches.
 	instance.RequesterId = aws.String("AROAAUTOSCALING")

@@ -126,9 +126,9 @@ func (e *estate) say(text string) {
 	was := e.fault
 	e.fault = text
 	e.mu.Unlock()
-	switch {
-	case text == was:
-	case text == "":
+	switch text {
+	case was:
+	case "":
 		e.log.Info().Msg("reading ECS works again")
 	default:
 		e.log.Error().Str("fault", text).Msg("reading ECS fails, trying again")

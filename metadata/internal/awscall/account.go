@@ -23,7 +23,6 @@ type Account struct {
 	ExternalID string `yaml:"external_id"`
 }
 
-//nolint:gochecknoglobals // read-only
 var (
 	accountID = regexp.MustCompile(`^\d{12}$`)
 	regionID  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)

@@ -41,8 +41,7 @@ func classify(err error) fault {
 			return faultTransient
 		}
 	}
-	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		switch code := answer.HTTPStatusCode(); {
 		case code == http.StatusTooManyRequests:
 			return faultThrottled

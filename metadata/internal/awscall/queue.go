@@ -15,7 +15,7 @@ import (
 )
 
 // ErrAgain says that a message could not be dealt with now: it stays in the queue.
-var ErrAgain = errors.New("the message stays in the queue") //nolint:gochecknoglobals // a constant
+var ErrAgain = errors.New("the message stays in the queue")
 
 // Queue takes messages from an SQS queue.
 type Queue struct {
@@ -46,12 +46,12 @@ func (q *Queue) Run(ctx context.Context, handle func(ctx context.Context, body s
 		})
 		cancel()
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end has come
 		}
 		q.say(err)
 		if err != nil {
 			if Pause(ctx, faultPause) != nil {
-				return nil
+				return nil //nolint:nilerr // the end has come
 			}
 			continue
 		}
@@ -60,7 +60,7 @@ func (q *Queue) Run(ctx context.Context, handle func(ctx context.Context, body s
 			err := handle(ctx, aws.ToString(m.Body))
 			switch {
 			case ctx.Err() != nil:
-				return nil
+				return nil //nolint:nilerr // the end has come
 			case errors.Is(err, ErrAgain):
 			case err != nil:
 				return err
@@ -89,9 +89,9 @@ func (q *Queue) say(err error) {
 	was := q.fault
 	q.fault = text
 	q.mu.Unlock()
-	switch {
-	case text == was:
-	case text == "":
+	switch text {
+	case was:
+	case "":
 		q.Log.Info().Str("queue", q.URL).Msg("the queue of changes can be read again")
 	default:
 		q.Log.Error().Str("queue", q.URL).Str("fault", text).Msg("the queue of changes cannot be read")
