@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,7 +89,7 @@ func (l *identityLogs) share(c config.IdentityConfig, lc idlog.Config, bucket *b
 // run reads and writes until ctx ends, then writes what is left.
 func (l *identityLogs) run(ctx context.Context) error {
 	var group errgroup.Group
-	for _, r := range append(l.local[:len(l.local):len(l.local)], l.remote...) {
+	for _, r := range append(slices.Clip(l.local), l.remote...) {
 		group.Go(func() error { return r.Run(ctx) })
 	}
 	if l.writer != nil {
@@ -138,7 +139,7 @@ func (l *identityLogs) ready(others bool) error {
 // problems says what is wrong with the logs, for the page.
 func (l *identityLogs) problems() []string {
 	var out []string
-	for _, r := range append(l.local[:len(l.local):len(l.local)], l.remote...) {
+	for _, r := range append(slices.Clip(l.local), l.remote...) {
 		switch err := r.Ready(); {
 		case err != nil:
 			out = append(out, err.Error())

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -244,7 +245,7 @@ func newRemoteAsker(base string) (*remoteAsker, error) {
 func (r *remoteAsker) IP(ctx context.Context, ip netip.Addr, at int64, scope string) (out sonar.Answers, err error) {
 	q := url.Values{}
 	if at != 0 {
-		q.Set("at", fmt.Sprint(at))
+		q.Set("at", strconv.FormatInt(at, 10))
 	}
 	if scope != "" {
 		q.Set("scope", scope)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 
@@ -112,9 +113,7 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 		return nil, err
 	}
 	handlers := page.LookupHandlers()
-	for pattern, h := range sonar.NewAPI(s.sonar.Asker(), reg).Handlers() {
-		handlers[pattern] = h
-	}
+	maps.Copy(handlers, sonar.NewAPI(s.sonar.Asker(), reg).Handlers())
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Log: log, Handlers: handlers, Checks: []httpd.Check{{Name: "identity", Ready: s.ready}},
 	})

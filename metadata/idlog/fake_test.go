@@ -92,6 +92,7 @@ func (d *disk) Write(ctx context.Context, key string, data []byte) error {
 		return errDisk
 	case half:
 		data = data[:len(data)/2]
+	default:
 	}
 	d.writes++
 	d.objects[key] = stored{slices.Clone(data), time.Now(), d.writes}

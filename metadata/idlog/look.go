@@ -32,7 +32,7 @@ func (r *Reader) Poll(ctx context.Context) error {
 	asleep := !r.state.looked.IsZero() && began.Sub(r.state.looked) > longSleep
 	r.mu.Unlock()
 	if !r.base || asleep {
-		if _, err := r.load(ctx, func(snapshotRef) bool { return true }); err != nil {
+		if err := r.load(ctx, func(snapshotRef) bool { return true }); err != nil {
 			return err
 		}
 		r.base = true
@@ -111,8 +111,8 @@ func (r *Reader) readManifest(ctx context.Context, o blob.Info, name string) err
 	return nil
 }
 
-// load tells the target the newest snapshot that is whole and suits, and says whether there was one.
-func (r *Reader) load(ctx context.Context, suits func(snapshotRef) bool) (bool, error) {
+// load tells the target the newest snapshot that is whole and suits, if there is one.
+func (r *Reader) load(ctx context.Context, suits func(snapshotRef) bool) error {
 	var all []snapshotRef
 	for _, st := range r.streams {
 		all = append(all, st.m.Snapshots...)
@@ -126,10 +126,10 @@ func (r *Reader) load(ctx context.Context, suits func(snapshotRef) bool) (bool, 
 			continue
 		}
 		if ok, err := r.applySnapshot(ctx, ref); ok || err != nil {
-			return ok, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // applySnapshot tells the target a snapshot and says whether it was whole. What stands before a damaged part is true as well, and
@@ -213,7 +213,7 @@ func (r *Reader) heal(ctx context.Context) error {
 	if len(r.lost) == 0 {
 		return nil
 	}
-	_, err := r.load(ctx, func(s snapshotRef) bool {
+	return r.load(ctx, func(s snapshotRef) bool {
 		for name, n := range r.lost {
 			if s.Covers[name] < n {
 				return false
@@ -221,7 +221,6 @@ func (r *Reader) heal(ctx context.Context) error {
 		}
 		return true
 	})
-	return err
 }
 
 // apply reads one object and tells the target what it holds. The object is proved to be whole first.

@@ -172,7 +172,6 @@ func validStream(name string) bool {
 	return streamPattern.MatchString(name) && !strings.Contains(name, "..")
 }
 
-//nolint:gochecknoglobals // read-only
 var streamPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 // slots are the two places of a stream's manifest.

@@ -117,7 +117,7 @@ func (r *Reader) Run(ctx context.Context) error {
 	for {
 		err := r.Poll(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end of ctx is what was asked for
+			return nil
 		}
 		r.report(err)
 		select {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -266,10 +267,7 @@ func (w *Writer) step(ctx context.Context) error {
 // flush writes what is pending as segments and publishes them. force publishes even when nothing changed.
 func (w *Writer) flush(ctx context.Context, force bool) error {
 	published := false
-	for {
-		if w.ready == nil && !w.cut() {
-			break
-		}
+	for w.ready != nil || w.cut() {
 		if err := w.publishSegment(ctx); err != nil {
 			return err
 		}
@@ -330,7 +328,7 @@ func (w *Writer) publishSegment(ctx context.Context) error {
 	}
 	small := append(w.small, *seg) //nolint:gocritic // w.small is replaced when the manifest names the segment
 	m := w.m
-	m.Segments = append(m.Segments[:len(m.Segments):len(m.Segments)], seg.ref)
+	m.Segments = append(slices.Clip(m.Segments), seg.ref)
 	var merged []segmentRef
 	if size := framesSize(small); len(small) >= mergeAfter || size >= mergeBytes {
 		all, err := w.merge(ctx, small)

@@ -53,13 +53,14 @@ func NewAPI(asker *Asker, r prometheus.Registerer) *API {
 func (a *API) Handlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		"GET /v1/ip/{addr}": a.answer("ip", []string{"at", "scope"}, func(ctx context.Context, r *http.Request, q url.Values) (any, error) {
-			ip, at, err := address(r), int64(0), error(nil)
+			at := int64(0)
 			if q.Has("at") {
+				var err error
 				if at, err = ParseTime(q.Get("at")); err != nil {
 					return nil, badQuestion("at: %w", err)
 				}
 			}
-			return a.asker.IP(ctx, ip, at, q.Get("scope"))
+			return a.asker.IP(ctx, address(r), at, q.Get("scope"))
 		}),
 		"GET /v1/ip/{addr}/history": a.answer("history", []string{"scope"}, func(ctx context.Context, r *http.Request, q url.Values) (any, error) {
 			return a.asker.History(ctx, address(r), q.Get("scope"))

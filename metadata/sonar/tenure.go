@@ -202,9 +202,9 @@ func versionsOf(events []event.Event, owner string) []version {
 
 // workloadAt returns what ran at t, nil when nothing is known of that time.
 func workloadAt(vs []version, t int64) *event.Workload {
-	for i := len(vs) - 1; i >= 0; i-- {
-		if vs[i].from <= t {
-			return vs[i].wl
+	for _, v := range slices.Backward(vs) {
+		if v.from <= t {
+			return v.wl
 		}
 	}
 	return nil
