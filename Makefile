@@ -48,10 +48,13 @@ stack-down: ## end what stack-up started
 stack-status: ## what of the stack runs, with pids and logs
 	@for s in $(STACK); do test/stack/$$s.sh status || true; done
 
+chaos: ## three processes, kill -9, SIGSTOP, reshards, throttling; every row counted (10 minutes; ARGS="-duration 60s -kills 4 -stops 1 -reshards 2" for a short one)
+	$(GO) run ./test/chaos -report docs/reports/$$(date -u +%Y-%m-%d)-chaos.md $(ARGS)
+
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status generate build
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos generate build

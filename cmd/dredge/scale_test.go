@@ -38,8 +38,10 @@ func TestLoadCountsLiveOwnersOnly(t *testing.T) {
 	got := newLoad(kinesis.Status{
 		Unfinished: 3, Workers: []string{"a", "b"}, Behind: time.Second,
 		Shards: []kinesis.ShardStatus{
-			{Key: "1", Owner: "a", Mine: true, KBps: 10}, {Key: "2", Owner: "b", KBps: 20},
-			{Key: "3", KBps: 40}, {Key: "4", Owner: "a", Mine: true, Finished: true, KBps: 80},
+			{Key: "1", Owner: "a", Mine: true, KBps: 10},
+			{Key: "2", Owner: "b", KBps: 20},
+			{Key: "3", KBps: 40},
+			{Key: "4", Owner: "a", Mine: true, Finished: true, KBps: 80},
 		},
 	}, 7, 0.5)
 	want := load{Shards: 3, Workers: 2, MaxLeases: 7, Behind: time.Second, KBps: 30, OwnKBps: 10, Busy: 0.5}

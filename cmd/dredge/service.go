@@ -104,7 +104,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	s.worker, err = kinesis.New(c.Kinesis, kinesis.Deps{
-		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: leases, Fleet: leases, Processor: s.core.pipeline, Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
+		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: leases, Fleet: leases, Processor: processor(s.core.pipeline), Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
