@@ -428,7 +428,7 @@ func trimAddress(list []item, seen []Sighting, horizon, last int64) (kept, dropp
 		if isInterface(b.owner) {
 			layer = &interfaces
 		}
-		layer.note(b.from, endOf(b, list), horizon)
+		layer.note(b.from, endOf(b, list, seen), horizon)
 	}
 	for _, s := range seen {
 		interfaces.note(s.Start, s.End+1000+heartbeatGap, horizon)
@@ -468,7 +468,7 @@ func (k *firstKept) note(from, end, horizon int64) {
 func (k *firstKept) from() int64 { return min(k.reaching, k.newest) }
 
 // endOf returns until when the owner of b may have held the address because of b; maxTime is open.
-func endOf(b item, list []item) int64 {
+func endOf(b item, list []item, seen []Sighting) int64 {
 	if b.op == event.Observe {
 		return b.to + b.acc
 	}
@@ -485,8 +485,13 @@ func endOf(b item, list []item) int64 {
 		}
 	}
 	for _, o := range list { // it was seen after that
-		if o.op == event.Observe && o.owner == b.owner && o.from >= b.from {
+		if o.op == event.Observe && o.owner == b.owner && o.to >= b.from {
 			end = max(end, o.to+o.acc)
+		}
+	}
+	for _, s := range seen {
+		if eniPrefix+s.ENI == b.owner && s.End+1000 >= b.from {
+			end = max(end, s.End+1000+heartbeatGap)
 		}
 	}
 	return end

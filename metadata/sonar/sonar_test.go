@@ -333,7 +333,9 @@ func TestFoldChangesNoAnswer(t *testing.T) {
 			e.Src = "s"
 			events = append(events, e)
 		}
-		events = append(events, event.Event{Src: "s", Op: event.Progress, To: ms(time.Minute)})
+		events = append(events, event.Event{Src: "s", Op: event.Progress, To: ms(time.Minute)},
+			// The VPC's network stays: a scope of which everything was forgotten is one that nothing is known of.
+			event.Event{Src: "s", Op: event.Assign, From: 1, Scope: "vpc-1", CIDR: "10.0.0.0/16", Owner: "vpc:vpc-1"})
 		for i := range events {
 			if err := whole.Apply(&events[i]); err != nil {
 				t.Fatal(err)
