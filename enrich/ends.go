@@ -11,24 +11,29 @@ import (
 
 // row fills out, the row of r.
 func (j *join) row(r *flowlog.Record, out *row.Row) {
-	j.layout(r)
 	f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
+	j.flow(&f, out)
+}
+
+// flow fills out, the row of f.r, and leaves in f what it was made from.
+func (j *join) flow(f *flow, out *row.Row) {
+	j.layout(f.r)
 	f.ends()
-	timed := j.copy(&f, out)
-	j.recorder(&f)
+	timed := j.copy(f, out)
+	j.recorder(f)
 	out.InterfaceID, out.ViaKind, out.ViaID = f.by.id, f.by.viaKind, f.by.viaID
-	out.Direction, out.DirectionBy = j.locate(&f)
+	out.Direction, out.DirectionBy = j.locate(f)
 
 	if timed {
-		j.find(&f, &f.src, row.EndSrc)
-		j.find(&f, &f.dst, row.EndDst)
+		j.find(f, &f.src, row.EndSrc)
+		j.find(f, &f.dst, row.EndDst)
 	}
-	j.name(&f, &f.src, row.EndSrc, &out.Src)
-	j.name(&f, &f.dst, row.EndDst, &out.Dst)
+	j.name(f, &f.src, row.EndSrc, &out.Src)
+	j.name(f, &f.dst, row.EndDst, &out.Dst)
 
-	j.client(&f, out)
-	j.observe(&f, out)
-	out.Path = j.path(&f, out)
+	j.client(f, out)
+	j.observe(f, out)
+	out.Path = j.path(f, out)
 	j.counts.row(out)
 }
 
@@ -135,11 +140,11 @@ func missing(present *flowlog.FieldSet) row.Missing {
 // scope that evidence leads to.
 func (j *join) find(f *flow, e *end, which row.End) {
 	if f.local == which && e.own {
-		e.scope = f.by.scope
+		e.scope, e.how = f.by.scope, metadata.RecordInterface
 		if metadata.IsPublic(e.addr) {
 			// IPv6 and public IPv4 inside a VPC: whether the VPC or the world is its domain is for metadata to say.
-			if s, _ := j.view.ScopeCovers(f.by.scope, e.addr, f.w); s != metadata.NoScope {
-				e.scope = s
+			if s, why := j.view.ScopeCovers(f.by.scope, e.addr, f.w); s != metadata.NoScope {
+				e.scope, e.how = s, why
 			}
 		}
 		if f.by.facts != nil {
@@ -149,12 +154,11 @@ func (j *join) find(f *flow, e *end, which row.End) {
 		j.byAddress(f, e, metadata.RecordInterface)
 		return
 	}
-	var why metadata.Reason
-	e.scope, why = j.scope(f, e, which)
+	e.scope, e.how = j.scope(f, e, which)
 	if j.traits.nextHop && f.local != row.EndUnknown && f.local != which && j.byNextHop(f, e) {
 		return
 	}
-	j.byAddress(f, e, why)
+	j.byAddress(f, e, e.how)
 }
 
 // byInterface answers for an end whose address is the recording interface's own. A pod's or task's claim of the address names
@@ -257,7 +261,7 @@ func (j *join) byNextHop(f *flow, e *end) bool {
 		return false
 	}
 	if c.Scope != metadata.NoScope {
-		e.scope = c.Scope
+		e.scope, e.how = c.Scope, metadata.RecordScope
 	}
 	e.ans = metadata.Answer{Grade: c.Grade, Reason: c.Reason, Endpoint: c.Endpoint, Workload: c.Workload}
 	return true

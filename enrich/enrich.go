@@ -202,6 +202,8 @@ type end struct {
 	addr, plain netip.Addr
 	exact       bool
 	scope       metadata.Scope
+	// how is what led to scope.
+	how metadata.Reason
 	// own says that addr is proven to be the recording interface's own.
 	own bool
 	// outside says that addr is in no VPC, although its scope is not known.
