@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"dredge/config"
@@ -21,21 +22,22 @@ import (
 	"dredge/flowlog/envelope"
 	"dredge/internal/telemetry"
 	"dredge/metadata/geo"
+	"dredge/metadata/idlog"
 	"dredge/metadata/store"
 	"dredge/row"
 )
 
 type explainOptions struct {
-	config, identity, format string
-	partition, position      string
-	index                    uint32
-	json                     bool
+	config, identity, log, format string
+	partition, position           string
+	index                         uint32
+	json                          bool
 }
 
 func newExplainCmd() *cobra.Command {
 	var o explainOptions
 	cmd := &cobra.Command{
-		Use:   "explain [-c FILE] [--identity EVENTS.jsonl] [--format FORMAT] LINE | FILE:LINE | -",
+		Use:   "explain [-c FILE] [--identity EVENTS.jsonl | --log URL] [--format FORMAT] LINE | FILE:LINE | -",
 		Short: "Say step by step why a flow-log line gives the row that it gives",
 		Long: `explain takes one flow-log line and prints every step to its row: the fields, the addresses that were chosen,
 the interface and the direction, for each end the scope, everybody who had the address with times and evidence,
@@ -44,8 +46,8 @@ addresses, and the row itself with all columns.
 
 The line is given as text, or as FILE:LINE as ` + "`dredge parse`" + ` and the dead letters name it (the line of a text file, or
 the number of the message in an envelope), or comes on standard input (- or nothing; every line is explained).
-Identity comes from --identity or the configuration, read whole as ` + "`dredge replay`" + ` does; all lines of FILE count as
-heartbeats. --partition, --position and --index say where the line stood in a stream, and make the row id.
+Identity comes from --identity, --log or the configuration, read whole as ` + "`dredge replay`" + ` does; all lines of FILE
+count as heartbeats. --partition, --position and --index say where the line stood in a stream, and make the row id.
 
 Exit code 1 when a line can't be decoded or the input can't be read.`,
 		Example: `  dredge explain --identity events.jsonl flows.log:17
@@ -59,6 +61,7 @@ Exit code 1 when a line can't be decoded or the input can't be read.`,
 	addConfigFlag(cmd, &o.config)
 	f := cmd.Flags()
 	f.StringVar(&o.identity, "identity", "", "file or folder of identity events (JSON Lines)")
+	f.StringVar(&o.log, "log", "", "an identity log, as file:///a/directory or s3://bucket/prefix")
 	f.StringVar(&o.format, "format", "", "layout of the line, as ${version} ${account-id} …, or names with spaces; without it that of the configuration, or a header line")
 	f.StringVar(&o.partition, "partition", "", "shard or file that the line was read from")
 	f.StringVar(&o.position, "position", "", "sequence number of its payload")
@@ -126,6 +129,9 @@ func newExplainer(ctx context.Context, o explainOptions, errOut io.Writer) (*exp
 	if x.known, err = loadIdentity(ctx, c, log, reg); err != nil {
 		return nil, err
 	}
+	if err := x.readLog(ctx, log); err != nil {
+		return nil, err
+	}
 	if x.public, err = loadPublic(ctx, c); err != nil {
 		return nil, err
 	}
@@ -142,13 +148,28 @@ func newExplainer(ctx context.Context, o explainOptions, errOut io.Writer) (*exp
 	if x.join, err = enrich.New(enrich.Config{NamingGrades: c.Identity.Store.Naming(), ColumnSets: all.ColumnSets}, deps); err != nil {
 		return nil, err
 	}
-	if x.sight, err = enrich.NewSightings(x.known, heartbeats{x.known}); err != nil {
+	if x.sight, err = enrich.NewSightings(x.known, heartbeats{Store: x.known}); err != nil {
 		return nil, err
 	}
 	if x.chooser, err = flowlog.NewChooser(c.Pipeline.Formats); err != nil {
 		return nil, fmt.Errorf("--format: %w", err)
 	}
 	return x, nil
+}
+
+// readLog takes in the identity log of --log, else the configuration's own one.
+func (x *explainer) readLog(ctx context.Context, log zerolog.Logger) error {
+	url := x.o.log
+	if url == "" && x.o.identity == "" {
+		if lc, err := x.cfg.Identity.SonarLog(); err == nil { // else the configuration has none
+			url = lc.URL
+		}
+	}
+	if url == "" {
+		return nil
+	}
+	k := knowledge{store: x.known, fold: idlog.NewFold(maxRetention)}
+	return k.readLog(ctx, url, log)
 }
 
 // explained is what was asked to be explained: a line of a file, or every line of a text.
@@ -292,4 +313,3 @@ func noRow(r *flowlog.Record) string {
 		return "the record has not both addresses, so it is no flow; the line is counted as skipped"
 	}
 }
-

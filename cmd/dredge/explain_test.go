@@ -146,5 +146,6 @@ func TestExplainSaysWhatIsWrong(t *testing.T) {
 	f(explainOptions{}, "", "", "no line was given")
 	f(explainOptions{}, "", "2 3 4\n", "line 1: field_count")
 	f(explainOptions{format: "version version"}, "2 3", "", "version")
+	f(explainOptions{log: "file://" + t.TempDir()}, "2 3", "", "no identity log")
 	f(explainOptions{identity: filepath.Join(t.TempDir(), "none.jsonl")}, "2 3", "", "none.jsonl")
 }
