@@ -44,11 +44,22 @@ type PublicNames interface {
 	Service(ip netip.Addr) string
 }
 
+// PublicRegions is a PublicNames that also knows in which region an AWS service's address is; "" is none.
+type PublicRegions interface {
+	ServiceIn(ip netip.Addr) (service, region string)
+}
+
+// PublicPlaces is a PublicNames that also knows where public addresses are; "" and 0 are not known. The strings may be kept.
+type PublicPlaces interface {
+	Where(ip netip.Addr) (country string, asn uint32, org string)
+}
+
 // Deps are what the join works with.
 type Deps struct {
 	// Resolver answers who an address was.
 	Resolver metadata.Resolver
-	// Public names public ends; nil leaves that to what the record says.
+	// Public names public ends; nil leaves that to what the record says. It is asked for more when it is also a PublicRegions
+	// or PublicPlaces.
 	Public PublicNames
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
@@ -58,6 +69,8 @@ type Deps struct {
 type Enricher struct {
 	resolver  metadata.Resolver
 	public    PublicNames
+	regions   PublicRegions // nil when Public knows none, and so is the next one
+	places    PublicPlaces
 	naming    metadata.Grades
 	endpoints bool
 	tags      bool
@@ -84,13 +97,18 @@ func New(c Config, d Deps) (*Enricher, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return &Enricher{
+	e := &Enricher{
 		resolver: d.Resolver, public: d.Public, naming: c.NamingGrades,
 		endpoints:  slices.Contains(c.ColumnSets, row.Endpoint),
 		tags:       slices.Contains(c.ColumnSets, row.TagSet),
 		identities: newIdentities(),
 		metrics:    newMetrics(d.Registerer),
-	}, nil
+	}
+	e.regions, _ = d.Public.(PublicRegions)
+	if slices.Contains(c.ColumnSets, row.Public) {
+		e.places, _ = d.Public.(PublicPlaces)
+	}
+	return e, nil
 }
 
 // Enrich appends to out one row for each record of in that is a flow, in their order, and copies partition and origins. A

@@ -85,19 +85,19 @@ type identities struct {
 
 	mu       sync.RWMutex
 	byFacts  map[facts]*party
-	services map[string]*party
+	services map[place]*party
 	numbers  map[string]uint32
 }
 
-// Bounds of what is interned: an estate has some thousands of identities and AWS some dozens of services, but lines may hold
+// Bounds of what is interned: an estate has some thousands of identities and AWS some dozens of services in some dozens of regions, but lines may hold
 // anything.
 const (
 	maxIdentities = 1 << 19
-	maxServices   = 1 << 10
+	maxServices   = 1 << 12
 )
 
 func newIdentities() *identities {
-	t := &identities{byFacts: map[facts]*party{}, services: map[string]*party{}, numbers: map[string]uint32{"": 0}}
+	t := &identities{byFacts: map[facts]*party{}, services: map[place]*party{}, numbers: map[string]uint32{"": 0}}
 	t.internet = t.facts(facts{token: row.AppInternet, kind: row.KindInternet})
 	return t
 }
@@ -147,19 +147,23 @@ func (t *identities) unnamed(view metadata.View, s metadata.Scope, token string)
 	return id
 }
 
+// place is an AWS service in a region, "" where that is not known.
+type place struct{ service, region string }
+
 // service returns the identity of an AWS service.
-func (t *identities) service(name string) *party {
+func (t *identities) service(name, region string) *party {
+	key := place{name, region}
 	t.mu.RLock()
-	id := t.services[name]
+	id := t.services[key]
 	t.mu.RUnlock()
 	if id != nil {
 		return id
 	}
-	id = t.facts(facts{token: row.ServicePrefix + name, kind: row.KindService})
+	id = t.facts(facts{token: row.ServicePrefix + name, kind: row.KindService, region: region})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.services) < maxServices {
-		t.services[name] = id
+		t.services[key] = id
 	}
 	return id
 }

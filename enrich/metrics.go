@@ -14,6 +14,7 @@ const grades = int(metadata.PublicEnd) + 1
 type counts struct {
 	rows, unsure, notCounted, noDirection, noTime int
 	taskMismatches, tagMismatches                 int
+	serviceMismatches                             int
 	grades                                        [grades]int
 	statuses                                      [row.Statuses]int
 }
@@ -43,6 +44,7 @@ func (c *counts) row(r *row.Row) {
 
 type metrics struct {
 	rows, unsure, notCounted, noDirection, noTime, taskMismatches, tagMismatches prometheus.Counter
+	serviceMismatches                                                            prometheus.Counter
 	grades                                                                       [grades]prometheus.Counter
 	statuses                                                                     [row.Statuses]prometheus.Counter
 }
@@ -59,13 +61,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		return v
 	}
 	m := &metrics{
-		rows:           counter("rows_total", "Rows made, one for each flow-log record that is a flow."),
-		unsure:         counter("unsure_rows_total", "Rows that are counted although another observation of the same flow may count too."),
-		notCounted:     counter("duplicate_rows_total", "Rows that are not counted because another observation of the flow counts."),
-		noDirection:    counter("undirected_rows_total", "Rows whose direction is not known."),
-		noTime:         counter("untimed_rows_total", "Rows whose record has neither start nor end; their ends can't be named."),
-		taskMismatches: counter("task_mismatches_total", "Local ends that the record's ECS fields and identity name differently."),
-		tagMismatches:  counter("tag_mismatches_total", "Named local ends whose record carries tags of which none is the name."),
+		rows:              counter("rows_total", "Rows made, one for each flow-log record that is a flow."),
+		unsure:            counter("unsure_rows_total", "Rows that are counted although another observation of the same flow may count too."),
+		notCounted:        counter("duplicate_rows_total", "Rows that are not counted because another observation of the flow counts."),
+		noDirection:       counter("undirected_rows_total", "Rows whose direction is not known."),
+		noTime:            counter("untimed_rows_total", "Rows whose record has neither start nor end; their ends can't be named."),
+		taskMismatches:    counter("task_mismatches_total", "Local ends that the record's ECS fields and identity name differently."),
+		tagMismatches:     counter("tag_mismatches_total", "Named local ends whose record carries tags of which none is the name."),
+		serviceMismatches: counter("service_mismatches_total", "Public ends of which the record and the published ranges name different AWS services; the record's name stands."),
 	}
 	ends := vector("graded_ends_total", "Ends of rows, two for each row, by grade.", "grade")
 	for g := range grades {
@@ -91,6 +94,7 @@ func (m *metrics) add(c *counts) {
 		{m.noTime, c.noTime},
 		{m.taskMismatches, c.taskMismatches},
 		{m.tagMismatches, c.tagMismatches},
+		{m.serviceMismatches, c.serviceMismatches},
 	} {
 		if x.n > 0 {
 			x.counter.Add(float64(x.n))

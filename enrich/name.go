@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"net/netip"
 	"strings"
 
 	"dredge/flowlog"
@@ -32,6 +33,7 @@ func (j *join) name(f *flow, e *end, which row.End, side *row.Side) {
 		j.endpoint(side, e.ans.Endpoint)
 	case e.ans.Grade == metadata.PublicEnd:
 		e.who = j.publicIdentity(f, e, which)
+		j.place(e, side)
 	case e.ans.Reason == metadata.SharedInterface || e.ans.Reason == metadata.LayersDisagree && e.ans.Grade == metadata.Unknown:
 		e.who = j.e.identities.node(j.view, e.ans.Endpoint, e.ans.Workload)
 		if local {
@@ -66,6 +68,9 @@ func (j *join) unnamed(f *flow, e *end, local bool, side *row.Side) {
 		if p, ok := j.view.Prefix(e.scope, e.addr); ok {
 			e.ans.Grade, e.ans.Reason = metadata.Prefix, metadata.CIDR
 			side.Grade, side.Reason = metadata.Prefix.String(), metadata.CIDR.String()
+			if e.scope == metadata.Public {
+				j.place(e, side)
+			}
 			e.who = j.network(&p, e.scope)
 			if local {
 				e.who = j.fill(e.who, f.r)
@@ -177,15 +182,39 @@ func (j *join) publicIdentity(f *flow, e *end, which row.End) *party {
 			field = flowlog.FieldPktDstAWSService
 		}
 		if text := f.r.Text(field); text != nil {
-			return j.e.identities.service(j.scratch.text.String(text))
+			published, region := j.published(e.addr)
+			if published != "" && published != string(text) {
+				j.counts.serviceMismatches++
+			}
+			return j.e.identities.service(j.scratch.text.String(text), region)
 		}
 	}
-	if j.e.public != nil {
-		if name := j.e.public.Service(e.addr); name != "" {
-			return j.e.identities.service(name)
-		}
+	if name, region := j.published(e.addr); name != "" {
+		return j.e.identities.service(name, region)
 	}
 	return j.e.identities.internet
+}
+
+// published returns what is published of a public address: the AWS service, and its region where that is known.
+func (j *join) published(ip netip.Addr) (service, region string) {
+	switch {
+	case j.e.regions != nil:
+		return j.e.regions.ServiceIn(ip)
+	case j.e.public != nil:
+		return j.e.public.Service(ip), ""
+	default:
+		return "", ""
+	}
+}
+
+// place says where a public end is, when a column asks for it.
+func (j *join) place(e *end, side *row.Side) {
+	if j.e.places == nil {
+		return
+	}
+	if country, asn, org := j.e.places.Where(e.addr); country != "" || asn != 0 {
+		side.Place = j.out.AddPlace(row.Place{Country: country, ASN: asn, ASOrg: org})
+	}
 }
 
 // vpcID returns the scope's name when it is a VPC's id.

@@ -46,7 +46,7 @@ func sideColumns(end End) []Column {
 		{Name: "kind", Set: Endpoint, Doc: "What the {end} is: `instance`, `pod`, `task`, `nat_gateway`, `load_balancer`, …; `aws-service`, `internet`, `network` or `unknown`.", OfIdentity: func(id *Identity) string { return id.Kind }},
 		{Name: "cluster", Set: Core, Optional: true, Doc: "Deployment unit of the {end}: auto scaling group, ECS or Kubernetes cluster.", OfIdentity: func(id *Identity) string { return id.Cluster }},
 		{Name: "account", Set: Core, Optional: true, Doc: "AWS account of the {end}, twelve digits.", OfIdentity: func(id *Identity) string { return id.Account }},
-		{Name: "region", Set: Core, Optional: true, Doc: "AWS region of the {end}.", OfIdentity: func(id *Identity) string { return id.Region }},
+		{Name: "region", Set: Core, Optional: true, Doc: "AWS region of the {end}; of an AWS service's address the region that the published ranges give it.", OfIdentity: func(id *Identity) string { return id.Region }},
 		{Name: "az", Set: Endpoint, Optional: true, Doc: "Availability zone id of the {end} (`use1-az4`), never the zone's name.", OfIdentity: func(id *Identity) string { return id.AZ }},
 		{Name: "vpc", Set: Core, Optional: true, Doc: "VPC of the {end}. It may be known where no application is.", OfIdentity: func(id *Identity) string { return id.VPC }},
 		{Name: "subnet", Set: Endpoint, Optional: true, Doc: "Subnet of the {end}.", OfIdentity: func(id *Identity) string { return id.Subnet }},
@@ -75,6 +75,20 @@ func sideColumns(end End) []Column {
 	}, Column{
 		Name: "name", Set: Endpoint, Optional: true, Doc: "Name of the pod, task or load balancer at the {end}.",
 		Text: func(_ *Batch, r *Row) string { return side(r).Name },
+	}, Column{
+		Name: "country", Set: Public, Optional: true, Doc: "Country of the {end}'s public address, by ISO 3166-1.",
+		Text: func(b *Batch, r *Row) string { return b.place(side(r)).Country },
+	}, Column{
+		Name: "asn", Set: Public, Optional: true, Doc: "Number of the autonomous system that the {end}'s public address belongs to.",
+		Append: func(dst []byte, b *Batch, r *Row) []byte {
+			if n := b.place(side(r)).ASN; n != 0 {
+				dst = strconv.AppendUint(dst, uint64(n), 10)
+			}
+			return dst
+		},
+	}, Column{
+		Name: "as_org", Set: Public, Optional: true, Doc: "Who runs that autonomous system.",
+		Text: func(b *Batch, r *Row) string { return b.place(side(r)).ASOrg },
 	})
 	for i := range columns {
 		c := &columns[i]
@@ -228,6 +242,14 @@ func (b *Batch) origin(r *Row) *Origin {
 		return &b.Origins[r.Origin]
 	}
 	return &Origin{}
+}
+
+// place returns where s is; the zero Place when that is not known.
+func (b *Batch) place(s *Side) Place {
+	if s.Place == 0 || int(s.Place) > len(b.Places) {
+		return Place{}
+	}
+	return b.Places[s.Place-1]
 }
 
 const noProtocol = 256

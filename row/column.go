@@ -45,6 +45,7 @@ const (
 	Evidence Set = "evidence"
 	Network  Set = "network"
 	TagSet   Set = "tags"
+	Public   Set = "public"
 )
 
 // Sets returns every set with what it is for, in the order of the reference page.
@@ -55,6 +56,7 @@ func Sets() []SetInfo {
 		{Endpoint, "the single instance, interface, pod or task behind an address"},
 		{Evidence, "how names, direction, client side and counting came about"},
 		{Network, "the packet's flags and way, and the addresses that forwarders put into the record"},
+		{Public, "where public addresses are: country and autonomous system, from the databases of `identity.geo`"},
 		{TagSet, "tag values that the record itself carries (version 11)"},
 	}
 }

@@ -38,8 +38,17 @@ type Side struct {
 	// Candidates could have been meant, when Grade does not name: applications, or owner ids where no application is known.
 	Candidates []string
 	Port       uint16
+	// Place is one more than the index in Batch.Places of where the public address is; 0 is not known.
+	Place uint32
 	// Named is true when App is the name of an application, not a reserved token.
 	Named bool
+}
+
+// Place is where a public address is, as databases of countries and autonomous systems say. Its strings are shared.
+type Place struct {
+	// Country is the ISO 3166-1 code, ASN the number of the autonomous system and ASOrg who runs it; "" and 0 are not known.
+	Country, ASOrg string
+	ASN            uint32
 }
 
 // Tags are the tag values that the record itself carries (version 11), percent-decoded. Interned and shared.
@@ -105,6 +114,8 @@ type Batch struct {
 	Partition string
 	Origins   []Origin
 	Rows      []Row
+	// Places are where public addresses are; sides point to them.
+	Places []Place
 
 	candidates []string
 }
@@ -116,6 +127,8 @@ func (b *Batch) Reset() {
 	b.Origins = b.Origins[:0]
 	clear(b.Rows)
 	b.Rows = b.Rows[:0]
+	clear(b.Places)
+	b.Places = b.Places[:0]
 	clear(b.candidates)
 	b.candidates = b.candidates[:0]
 }
@@ -128,6 +141,15 @@ func (b *Batch) Add() *Row {
 		b.Rows = append(b.Rows, Row{})
 	}
 	return &b.Rows[len(b.Rows)-1]
+}
+
+// AddPlace adds p to the batch's places and returns what Side.Place holds for it. Neighbours that are equal share one.
+func (b *Batch) AddPlace(p Place) uint32 {
+	if n := len(b.Places); n > 0 && b.Places[n-1] == p {
+		return uint32(n)
+	}
+	b.Places = append(b.Places, p)
+	return uint32(len(b.Places))
 }
 
 // AddCandidate appends name to list, a Candidates list of the newest row that nothing else was added to meanwhile, and returns

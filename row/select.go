@@ -18,7 +18,7 @@ const (
 
 // Config chooses what a raw row holds.
 type Config struct {
-	// ColumnSets are the sets of columns written beside core: lineage, endpoint, evidence, network, tags. Every set makes each
+	// ColumnSets are the sets of columns written beside core: lineage, endpoint, evidence, network, public, tags. Every set makes each
 	// row larger, which Kafka and Druid pay for.
 	ColumnSets []Set `yaml:"column_sets"`
 	// Time is which instant of the flow becomes the row's time: start or end.

@@ -224,6 +224,22 @@ func (g *Geo) Service(ip netip.Addr) string {
 	return r.Service
 }
 
+// ServiceIn returns the AWS service whose published ranges hold ip, with the region that they give it: "" for blocks of no single
+// region. It neither blocks nor allocates, and the strings may be kept.
+func (g *Geo) ServiceIn(ip netip.Addr) (service, region string) {
+	r, _ := g.ranges.Load().Lookup(ip)
+	if r.Region == Global {
+		return r.Service, ""
+	}
+	return r.Service, r.Region
+}
+
+// Where is Place in plain values, for callers that do not know this package.
+func (g *Geo) Where(ip netip.Addr) (country string, asn uint32, org string) {
+	p, _ := g.Place(ip)
+	return p.Country, p.ASN, p.Org
+}
+
 // Range returns what Amazon publishes of ip. It neither blocks nor allocates.
 func (g *Geo) Range(ip netip.Addr) (Range, bool) { return g.ranges.Load().Lookup(ip) }
 

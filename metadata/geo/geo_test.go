@@ -36,7 +36,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var _ enrich.PublicNames = (*geo.Geo)(nil)
+var (
+	_ enrich.PublicNames   = (*geo.Geo)(nil)
+	_ enrich.PublicRegions = (*geo.Geo)(nil)
+	_ enrich.PublicPlaces  = (*geo.Geo)(nil)
+)
 
 // publishedFile is Amazon's file in testdata.
 func publishedFile(t testing.TB) []byte {

@@ -27,7 +27,7 @@ func mixBatch(n int) *row.Batch {
 		})
 	}
 	internet := &row.Identity{App: row.AppInternet, Kind: row.KindInternet}
-	s3 := &row.Identity{App: "aws:S3", Kind: row.KindService}
+	s3 := &row.Identity{App: "aws:S3", Kind: row.KindService, Region: "us-east-1"}
 	local := &row.Identity{App: row.AppUnknown, Kind: row.KindUnknown, VPC: "vpc-0abcdef1234567890", Region: "us-east-1"}
 
 	b := &row.Batch{Partition: "shardId-000000000003"}
