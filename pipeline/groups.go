@@ -76,6 +76,15 @@ func (g *groups) add(s seen, now time.Time) {
 	st.Owner, st.format, st.Header, st.Last = s.owner, s.format, s.header, now
 }
 
+// each calls f for every log group with the time of its last payload. f must not call g.
+func (g *groups) each(f func(name string, last time.Time)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, st := range g.byName {
+		f(name, st.Last)
+	}
+}
+
 // all returns every log group by name.
 func (g *groups) all() []LogGroup {
 	g.mu.Lock()

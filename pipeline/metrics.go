@@ -62,7 +62,7 @@ type stateCollector struct {
 	p *Pipeline
 
 	lines, decoded, delivered, rejected, skipped, dropped, deadLettered, abandoned, inFlight, payloads *prometheus.Desc
-	budget, held, waiting, heldSlices, oldestHeld                                                      *prometheus.Desc
+	budget, held, waiting, heldSlices, oldestHeld, logGroup                                            *prometheus.Desc
 }
 
 func newStateCollector(p *Pipeline) *stateCollector {
@@ -86,6 +86,7 @@ func newStateCollector(p *Pipeline) *stateCollector {
 		waiting:      desc("budget_waiters", "Acquisitions that wait for room in the memory budget, by what for.", "class"),
 		heldSlices:   desc("held_slices", "Slices that wait now for identity to catch up."),
 		oldestHeld:   desc("oldest_held_seconds", "How long the longest held slice has waited."),
+		logGroup:     desc("log_group_last_seen_timestamp_seconds", "When the last payload of a log group came; at most a thousand groups.", "log_group"),
 	}
 }
 
@@ -93,7 +94,7 @@ func newStateCollector(p *Pipeline) *stateCollector {
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.lines, c.decoded, c.delivered, c.rejected, c.skipped, c.dropped, c.deadLettered, c.abandoned, c.inFlight, c.payloads,
-		c.budget, c.held, c.waiting, c.heldSlices, c.oldestHeld,
+		c.budget, c.held, c.waiting, c.heldSlices, c.oldestHeld, c.logGroup,
 	} {
 		ch <- d
 	}
@@ -135,4 +136,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	one(c.heldSlices, prometheus.GaugeValue, float64(n))
 	one(c.oldestHeld, prometheus.GaugeValue, age)
+	c.p.groups.each(func(name string, last time.Time) {
+		if name != "" { // lines outside an envelope have no group to miss
+			one(c.logGroup, prometheus.GaugeValue, float64(last.UnixMilli())/1000, name)
+		}
+	})
 }

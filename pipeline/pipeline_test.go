@@ -254,6 +254,9 @@ func TestMetricsAreWellFormed(t *testing.T) {
 	if n, err := testutil.GatherAndCount(r.reg, "dredge_pipeline_lines_total", "dredge_pipeline_ends_total", "dredge_pipeline_budget_held_bytes"); err != nil || n != 1+2+3 {
 		t.Errorf("%d series, %v", n, err)
 	}
+	if n, err := testutil.GatherAndCount(r.reg, "dredge_pipeline_log_group_last_seen_timestamp_seconds"); err != nil || n != 1 {
+		t.Errorf("%d log groups, %v", n, err)
+	}
 }
 
 func TestRejectsAreSampled(t *testing.T) {

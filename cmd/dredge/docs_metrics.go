@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 	"dredge/internal/telemetry"
 	"dredge/metadata/ec2"
 	"dredge/metadata/idlog"
+	"dredge/metadata/kube"
 )
 
 // recorder registers with reg and remembers what was registered, because a vector without children shows nothing when gathered.
@@ -34,12 +37,19 @@ func (r *recorder) MustRegister(cs ...prometheus.Collector) {
 // describeMetrics builds the whole service with every kind of sink, which starts nothing, and reads what it registered.
 func describeMetrics() ([]metric, error) {
 	seen := map[string]metric{}
+	kubeconfig, remove, err := anyKubeconfig()
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
 	for _, kind := range []string{config.SinkKafka, config.SinkFile} {
 		c := config.Default()
 		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
 		c.Identity.File.Path = "events.jsonl"
 		c.Identity.EC2.Accounts = []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}
 		c.Identity.ECS.Accounts = c.Identity.EC2.Accounts
+		c.Identity.Geo.IPRanges = "ip-ranges.json"
+		c.Identity.Kube.Clusters = []kube.Cluster{{Name: "prod", Kubeconfig: kubeconfig, VPC: "vpc-0a1b2c3d", Account: "123456789012", Region: "us-east-1"}}
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
 		c.Sink.Type = kind
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
@@ -66,6 +76,21 @@ func describeMetrics() ([]metric, error) {
 		list = append(list, m)
 	}
 	return list, nil
+}
+
+// anyKubeconfig writes a file that names a cluster which nobody calls.
+func anyKubeconfig() (path string, remove func(), err error) {
+	f, err := os.CreateTemp("", "dredge-kubeconfig-")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.Remove(f.Name()) } // a file in the temporary folder; nothing depends on it
+	_, err = f.WriteString(`{apiVersion: v1, kind: Config, current-context: a, clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: a, context: {cluster: a}}]}`)
+	if err = errors.Join(err, f.Close()); err != nil {
+		remove()
+		return "", nil, fmt.Errorf("write a kubeconfig: %w", err)
+	}
+	return f.Name(), remove, nil
 }
 
 func describe(c prometheus.Collector) []*prometheus.Desc {

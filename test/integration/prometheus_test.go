@@ -40,7 +40,7 @@ func startPrometheus(t *testing.T, service string) string {
 	return "http://" + address
 }
 
-// testMetrics lets Prometheus's own linter read what /metrics serves, and the configuration that we ship.
+// testMetrics lets Prometheus's own linter read what /metrics serves.
 func testMetrics(t *testing.T, service string) {
 	body := get(t, service+"metrics")
 	lint := exec.CommandContext(t.Context(), "promtool", "check", "metrics")
@@ -48,8 +48,20 @@ func testMetrics(t *testing.T, service string) {
 	if out, err := lint.CombinedOutput(); err != nil {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
-	if out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", "../../deploy/prometheus/prometheus.yml").CombinedOutput(); err != nil {
-		t.Errorf("promtool check config: %v\n%s", err, out)
+}
+
+// The configuration that we ship is valid, and every alert fires when it should and only then.
+func TestAlerts(t *testing.T) {
+	for _, args := range [][]string{
+		{"check", "config", "prometheus.yml"},
+		{"check", "rules", "alerts.yaml"},
+		{"test", "rules", "alerts_test.yaml"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "promtool", args...)
+		cmd.Dir = "../../deploy/prometheus"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
 	}
 }
 
