@@ -332,3 +332,6 @@ func TestConfig(t *testing.T) {
 		t.Error("New without dependencies succeeded")
 	}
 }
+
+// isHeader stands in for flowlog.IsHeader.
+func isHeader(line []byte) bool { return bytes.HasPrefix(line, []byte("version ")) }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"dredge/consumer/text"
 	"dredge/consumer/window"
 	"dredge/stream"
 )
@@ -92,13 +93,13 @@ func (s *Source) pass(ctx context.Context, path string, from int64, h stream.Han
 	if info != nil {
 		arrived = info.ModTime()
 	}
-	text, err := decompressed(raw)
+	plain, err := text.Decompressed(raw)
 	if err != nil {
 		return from, err
 	}
-	defer func() { err = errors.Join(err, text.Close()) }()
-	blocks := newBlocks(text, s.cfg.BlockSize, s.cfg.MaxValueSize, s.d.IsHeader)
-	if err := blocks.skip(from); err != nil {
+	defer func() { err = errors.Join(err, plain.Close()) }()
+	blocks := text.NewBlocks(plain, s.cfg.BlockSize, s.cfg.MaxValueSize, s.d.IsHeader)
+	if err := blocks.SkipTo(from); err != nil {
 		return from, err
 	}
 	win, err := window.New(s.cfg.MaxInFlight)
@@ -111,7 +112,7 @@ func (s *Source) pass(ctx context.Context, path string, from int64, h stream.Han
 }
 
 // deliver hands the pieces over. An error that the sink reports later ends it.
-func (s *Source) deliver(ctx context.Context, path string, blocks *blocks, arrived time.Time, win *window.Window, h stream.Handler) error {
+func (s *Source) deliver(ctx context.Context, path string, blocks *text.Blocks, arrived time.Time, win *window.Window, h stream.Handler) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// The largest piece, twice: in the reader and as handed over.
@@ -122,17 +123,17 @@ func (s *Source) deliver(ctx context.Context, path string, blocks *blocks, arriv
 		}
 		done, err := func() (bool, error) {
 			defer s.d.Budget.Release(reserve)
-			b, err := blocks.next()
+			b, err := blocks.Next()
 			if errors.Is(err, io.EOF) {
 				return true, nil
 			}
 			if err != nil {
 				// What came before it was good, and is waited for.
-				return true, fmt.Errorf("after %d bytes of text: %w", blocks.offset, err)
+				return true, fmt.Errorf("after %d bytes of text: %w", blocks.Offset(), err)
 			}
-			s.m.bytes.Add(float64(b.text))
+			s.m.bytes.Add(float64(b.Text))
 			s.m.payloads.Inc()
-			if b.cut {
+			if b.Cut {
 				s.m.cut.Inc()
 			}
 			return false, s.handle(ctx, cancel, path, b, arrived, win, h)
@@ -149,13 +150,13 @@ func (s *Source) deliver(ctx context.Context, path string, blocks *blocks, arriv
 	}
 }
 
-func (s *Source) handle(ctx context.Context, cancel context.CancelCauseFunc, path string, b block, arrived time.Time, win *window.Window, h stream.Handler) error {
-	at := stream.Position(strconv.FormatInt(b.end, 10))
+func (s *Source) handle(ctx context.Context, cancel context.CancelCauseFunc, path string, b text.Block, arrived time.Time, win *window.Window, h stream.Handler) error {
+	at := stream.Position(strconv.FormatInt(b.End, 10))
 	ticket, err := win.Open(ctx, at)
 	if err != nil {
 		return causeOr(ctx, err)
 	}
-	chunk := stream.Chunk{Partition: path, Last: at, Payloads: []stream.Payload{{Data: b.data, At: at, Arrived: arrived}}}
+	chunk := stream.Chunk{Partition: path, Last: at, Payloads: []stream.Payload{{Data: b.Data, At: at, Arrived: arrived}}}
 	err = h.Handle(ctx, chunk, func(p stream.Position, err error) {
 		ticket.Progress(p, err)
 		if err != nil {

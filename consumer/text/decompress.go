@@ -1,4 +1,4 @@
-package file
+package text
 
 import (
 	"bufio"
@@ -18,9 +18,9 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd} //nolint:gochecknoglobals // read-only table
 )
 
-// decompressed returns the text of src, whatever its name: gzip (of any number of members) and zstd are told by their first
+// Decompressed returns the text of src, whatever its name: gzip (of any number of members) and zstd are told by their first
 // bytes. The text must be closed.
-func decompressed(src io.Reader) (io.ReadCloser, error) {
+func Decompressed(src io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(src, 128<<10)
 	head, err := in.Peek(4)
 	if err != nil && len(head) == 0 && err != io.EOF {

@@ -1,4 +1,7 @@
-package file
+// Package text cuts the text of a file into pieces that a decoder can take one by one, whatever the file is compressed with.
+//
+// Where the pieces end depends on the text and the sizes alone, so a file that is read again is cut in the same places.
+package text
 
 import (
 	"bytes"
@@ -7,26 +10,27 @@ import (
 	"io"
 )
 
-// block is a piece of a file's text that a decoder can take by itself.
-type block struct {
-	// data starts with the header line in force, when the text has one and it is not in the piece itself. It is valid until the
-	// next call of next.
-	data []byte
-	// end is the offset in the decompressed text after the piece.
-	end int64
-	// text is how many bytes of the piece come from the file: data without a repeated header.
-	text int
-	cut  bool // it ends in the middle of a line or value, because that is too long
+// Block is a piece of a file's text that a decoder can take by itself.
+type Block struct {
+	// Data starts with the header line in force, when the text has one and it is not in the piece itself. It is valid until the
+	// next call of Next.
+	Data []byte
+	// End is the offset in the decompressed text after the piece.
+	End int64
+	// Text is how many bytes of the piece come from the file: Data without a repeated header.
+	Text int
+	// Cut says that the piece ends in the middle of a line or value, because that is too long.
+	Cut bool
 }
 
-// blocks cuts a text into pieces of about size bytes.
+// Blocks cuts a text into pieces of about size bytes.
 //
 // Lines are never split. Text whose first character is { or [ is JSON: there a piece ends where a top-level value ends, so that values may
 // be glued together, spread over lines, or stand one per line. Memory is bounded by the longest value allowed.
 //
 // A header line sets the layout of the lines after it, but only within its payload. So each later piece of the same text begins with a
 // copy of it. Row ids stay unique: they hold the piece's position, which differs, and the line's place in it.
-type blocks struct {
+type Blocks struct {
 	src      io.Reader
 	size     int
 	limit    int
@@ -42,15 +46,17 @@ type blocks struct {
 	err    error // of src, io.EOF at the end
 }
 
-func newBlocks(src io.Reader, size, limit int, isHeader func([]byte) bool) *blocks {
-	return &blocks{src: src, size: size, limit: limit, isHeader: isHeader}
+// NewBlocks cuts src into pieces of about size bytes. A line or JSON value longer than limit is cut there. isHeader says whether a
+// line names the fields of the lines after it.
+func NewBlocks(src io.Reader, size, limit int, isHeader func([]byte) bool) *Blocks {
+	return &Blocks{src: src, size: size, limit: limit, isHeader: isHeader}
 }
 
 // skipSize is how much text is passed over at a time; a header longer than this is not noticed there.
 const skipSize = 64 << 10
 
-// skip drops text up to offset, of which the rows are durable already. Headers in it stay in force.
-func (b *blocks) skip(offset int64) error {
+// SkipTo drops text up to offset, of which the rows are durable already. Headers in it stay in force.
+func (b *Blocks) SkipTo(offset int64) error {
 	for b.offset < offset {
 		want := int(min(skipSize, offset-b.offset))
 		if err := b.fill(want); err != nil {
@@ -73,15 +79,18 @@ func (b *blocks) skip(offset int64) error {
 	return nil
 }
 
-// next returns the next piece, io.EOF at the end of the text, or the source's error when nothing whole is left before it.
-func (b *blocks) next() (block, error) {
+// Offset is where the next piece begins in the text.
+func (b *Blocks) Offset() int64 { return b.offset }
+
+// Next returns the next piece, io.EOF at the end of the text, or the source's error when nothing whole is left before it.
+func (b *Blocks) Next() (Block, error) {
 	target := b.size
 	for {
 		if err := b.fill(target); err != nil {
-			return block{}, err
+			return Block{}, err
 		}
 		if len(b.buf) == 0 {
-			return block{}, b.err
+			return Block{}, b.err
 		}
 		b.begin()
 		last := len(b.buf) <= target && b.err != nil
@@ -93,7 +102,7 @@ func (b *blocks) next() (block, error) {
 		case n > 0:
 			return b.hand(n, false), nil
 		case last:
-			return block{}, b.err // what is left may be half a line
+			return Block{}, b.err // what is left may be half a line
 		case target == b.limit:
 			b.scan = jsonScan{}
 			return b.hand(min(len(b.buf), b.limit), true), nil
@@ -103,7 +112,7 @@ func (b *blocks) next() (block, error) {
 }
 
 // fill reads until want bytes are there or the source has no more. It returns the source's error only when nothing is there.
-func (b *blocks) fill(want int) error {
+func (b *Blocks) fill(want int) error {
 	for len(b.buf) < want && b.err == nil {
 		if cap(b.buf) < want {
 			grown := make([]byte, len(b.buf), want)
@@ -121,7 +130,7 @@ func (b *blocks) fill(want int) error {
 }
 
 // begin decides at the first character that is no space what kind of text it is.
-func (b *blocks) begin() {
+func (b *Blocks) begin() {
 	if b.begun {
 		return
 	}
@@ -132,7 +141,7 @@ func (b *blocks) begin() {
 }
 
 // boundary returns the length of the longest piece within the first n bytes that ends where a decoder may stop; 0 when none does.
-func (b *blocks) boundary(n int) int {
+func (b *Blocks) boundary(n int) int {
 	if b.json {
 		return b.scan.boundary(b.buf[:n])
 	}
@@ -140,7 +149,7 @@ func (b *blocks) boundary(n int) int {
 }
 
 // hand gives out the first n bytes of the buffer.
-func (b *blocks) hand(n int, cut bool) block {
+func (b *Blocks) hand(n int, cut bool) Block {
 	piece := b.buf[:n]
 	b.out = b.out[:0]
 	if !b.json && len(b.header) > 0 && !b.isHeaderLine(firstLine(piece)) {
@@ -151,11 +160,11 @@ func (b *blocks) hand(n int, cut bool) block {
 		b.findHeader(piece)
 	}
 	b.drop(n)
-	return block{data: b.out, end: b.offset, text: n, cut: cut}
+	return Block{Data: b.out, End: b.offset, Text: n, Cut: cut}
 }
 
 // drop forgets the first n bytes.
-func (b *blocks) drop(n int) {
+func (b *Blocks) drop(n int) {
 	b.offset += int64(n)
 	rest := copy(b.buf, b.buf[n:])
 	b.buf = b.buf[:rest]
@@ -163,7 +172,7 @@ func (b *blocks) drop(n int) {
 }
 
 // findHeader keeps the last header line of text. Data lines begin with a digit, so nearly all of them are passed by at a glance.
-func (b *blocks) findHeader(text []byte) {
+func (b *Blocks) findHeader(text []byte) {
 	for len(text) > 0 {
 		line := firstLine(text)
 		if b.isHeaderLine(line) {
@@ -173,7 +182,7 @@ func (b *blocks) findHeader(text []byte) {
 	}
 }
 
-func (b *blocks) isHeaderLine(line []byte) bool {
+func (b *Blocks) isHeaderLine(line []byte) bool {
 	line = bytes.TrimSuffix(bytes.TrimPrefix(line, []byte("\ufeff")), []byte("\r"))
 	return len(line) > 0 && 'a' <= line[0] && line[0] <= 'z' && b.isHeader(line)
 }

@@ -1,4 +1,4 @@
-package file
+package text
 
 import (
 	"bytes"
@@ -21,28 +21,28 @@ func pieces(t interface {
 	Helper()
 	Fatalf(string, ...any)
 }, text string, size, limit int, from int64,
-) []block {
+) []Block {
 	t.Helper()
-	b := newBlocks(iotest.OneByteReader(strings.NewReader(text)), size, limit, isHeader)
-	if err := b.skip(from); err != nil {
+	b := NewBlocks(iotest.OneByteReader(strings.NewReader(text)), size, limit, isHeader)
+	if err := b.SkipTo(from); err != nil {
 		t.Fatalf("skip(%d): %v", from, err)
 	}
-	var out []block
+	var out []Block
 	at := from
 	for {
-		p, err := b.next()
+		p, err := b.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			t.Fatalf("next: %v", err)
 		}
-		p.data = bytes.Clone(p.data)
-		own := p.data[len(p.data)-p.text:]
-		if want := text[at : at+int64(p.text)]; string(own) != want || p.end != at+int64(p.text) || p.text == 0 {
-			t.Fatalf("piece at %d is %q up to %d, want %q", at, own, p.end, want)
+		p.Data = bytes.Clone(p.Data)
+		own := p.Data[len(p.Data)-p.Text:]
+		if want := text[at : at+int64(p.Text)]; string(own) != want || p.End != at+int64(p.Text) || p.Text == 0 {
+			t.Fatalf("piece at %d is %q up to %d, want %q", at, own, p.End, want)
 		}
-		at = p.end
+		at = p.End
 		out = append(out, p)
 	}
 	if at != int64(len(text)) {
@@ -71,11 +71,11 @@ func TestLinesAreNeverSplit(t *testing.T) {
 				want = append(want, header+"|"+l)
 			}
 		}
-		decode := func(ps []block) []string {
+		decode := func(ps []Block) []string {
 			got := []string{}
 			for _, p := range ps {
 				header := ""
-				for l := range strings.SplitSeq(string(p.data), "\n") {
+				for l := range strings.SplitSeq(string(p.Data), "\n") {
 					if strings.HasPrefix(l, "version ") {
 						header = l
 					} else if l != "" {
@@ -91,9 +91,9 @@ func TestLinesAreNeverSplit(t *testing.T) {
 		// Going on from the end of any piece gives the rest.
 		if len(all) > 0 {
 			k := rapid.IntRange(0, len(all)-1).Draw(t, "go on after")
-			rest := pieces(t, text, size, 64, all[k].end)
+			rest := pieces(t, text, size, 64, all[k].End)
 			if got, want := decode(rest), decode(all[k+1:]); strings.Join(got, "\n") != strings.Join(want, "\n") {
-				t.Fatalf("going on from %d gives %q, want %q", all[k].end, got, want)
+				t.Fatalf("going on from %d gives %q, want %q", all[k].End, got, want)
 			}
 		}
 	})
@@ -115,13 +115,13 @@ func TestJSONIsCutBetweenValues(t *testing.T) {
 		})
 		text := " " + strings.Join(rapid.SliceOfN(value, 1, 12).Draw(t, "values"), rapid.SampledFrom([]string{"", "\n", " \r\n"}).Draw(t, "glue"))
 		for _, p := range pieces(t, text, rapid.IntRange(1, 200).Draw(t, "size"), 1000, 0) {
-			d := json.NewDecoder(bytes.NewReader(p.data))
+			d := json.NewDecoder(bytes.NewReader(p.Data))
 			for {
 				var v any
 				if err := d.Decode(&v); errors.Is(err, io.EOF) {
 					break
 				} else if err != nil {
-					t.Fatalf("piece %q is not whole: %v", p.data, err)
+					t.Fatalf("piece %q is not whole: %v", p.Data, err)
 				}
 			}
 		}
@@ -133,8 +133,8 @@ func TestOversizedValuesAreCut(t *testing.T) {
 		t.Helper()
 		var got []string
 		for _, p := range pieces(t, text, size, limit, 0) {
-			s := string(p.data)
-			if p.cut {
+			s := string(p.Data)
+			if p.Cut {
 				s += "…"
 			}
 			got = append(got, s)
@@ -152,19 +152,19 @@ func TestOversizedValuesAreCut(t *testing.T) {
 
 func TestReadErrorKeepsWholeLines(t *testing.T) {
 	cause := errors.New("disk gone")
-	b := newBlocks(io.MultiReader(strings.NewReader("1\n2\n3"), iotest.ErrReader(cause)), 100, 100, isHeader)
-	p, err := b.next()
-	if err != nil || string(p.data) != "1\n2\n" {
-		t.Errorf("first piece = %q, %v", p.data, err)
+	b := NewBlocks(io.MultiReader(strings.NewReader("1\n2\n3"), iotest.ErrReader(cause)), 100, 100, isHeader)
+	p, err := b.Next()
+	if err != nil || string(p.Data) != "1\n2\n" {
+		t.Errorf("first piece = %q, %v", p.Data, err)
 	}
-	if _, err = b.next(); !errors.Is(err, cause) {
+	if _, err = b.Next(); !errors.Is(err, cause) {
 		t.Errorf("then %v, want %v", err, cause)
 	}
 }
 
 func TestSkipBeyondTheEnd(t *testing.T) {
-	b := newBlocks(strings.NewReader("1\n"), 10, 10, isHeader)
-	if err := b.skip(3); err == nil || !strings.Contains(err.Error(), "another file") {
+	b := NewBlocks(strings.NewReader("1\n"), 10, 10, isHeader)
+	if err := b.SkipTo(3); err == nil || !strings.Contains(err.Error(), "another file") {
 		t.Errorf("skip(3) of 2 bytes = %v", err)
 	}
 }
@@ -189,9 +189,9 @@ func BenchmarkBlocks(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(text)))
 			for b.Loop() {
-				r := newBlocks(strings.NewReader(text), 1<<20, 16<<20, isHeader)
+				r := NewBlocks(strings.NewReader(text), 1<<20, 16<<20, isHeader)
 				for {
-					if _, err := r.next(); err != nil {
+					if _, err := r.Next(); err != nil {
 						break
 					}
 				}
