@@ -1,0 +1,530 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/klauspost/compress/gzip"
+)
+
+// DynamoDB is what the ledger needs of *dynamodb.Client.
+type DynamoDB interface {
+	CreateTable(ctx context.Context, in *dynamodb.CreateTableInput, opts ...func(*dynamodb.Options)) (*dynamodb.CreateTableOutput, error)
+	DescribeTable(ctx context.Context, in *dynamodb.DescribeTableInput, opts ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+	UpdateTimeToLive(ctx context.Context, in *dynamodb.UpdateTimeToLiveInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateTimeToLiveOutput, error)
+	Query(ctx context.Context, in *dynamodb.QueryInput, opts ...func(*dynamodb.Options)) (*dynamodb.QueryOutput, error)
+	GetItem(ctx context.Context, in *dynamodb.GetItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.GetItemOutput, error)
+	PutItem(ctx context.Context, in *dynamodb.PutItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.PutItemOutput, error)
+	UpdateItem(ctx context.Context, in *dynamodb.UpdateItemInput, opts ...func(*dynamodb.Options)) (*dynamodb.UpdateItemOutput, error)
+}
+
+// The ledger's items. One for each file, which says whose it is:
+//
+//	id       file:s3://bucket/key#etag
+//	mouthful the id of the mouthful that it is in
+//	reason   why it was quarantined, and the tries that took
+//
+// and one for each mouthful:
+//
+//	id       mouthful:…
+//	state    forming → sealed → sent → done, or forming → abandoned
+//	packed   its files, gzip of JSON; written with the seal and never changed
+//	unsent   there until it is sent, so that an index over it holds only mouthfuls on their way
+//	claim    who reads it, claim_until when that ends; progress is how far it got
+//
+// A file whose mouthful is forming belongs to nobody for certain: its gatherer may have died. Whoever meets it abandons an old
+// forming mouthful first, by a conditional write that its gatherer's seal contradicts, and then takes the file over.
+const (
+	filePrefix     = "file:"
+	mouthfulPrefix = "mouthful:"
+
+	attrID       = "id"
+	attrMouthful = "mouthful"
+	attrReason   = "reason"
+	attrState    = "state"
+	attrCreated  = "created"
+	attrList     = "packed"
+	attrFiles    = "file_count"
+	attrBytes    = "total_bytes"
+	attrUnsent   = "unsent"
+	attrClaim    = "claim"
+	attrUntil    = "claim_until"
+	attrTries    = "tries"
+	attrProgress = "progress"
+	attrExpires  = "expires"
+
+	unsentIndex = "unsent-index"
+	unsentMark  = "1"
+)
+
+// State is how far a mouthful is.
+type State string
+
+// The states of a mouthful.
+const (
+	StateForming   State = "forming"
+	StateSealed    State = "sealed"
+	StateSent      State = "sent"
+	StateDone      State = "done"
+	StateAbandoned State = "abandoned"
+)
+
+// Refusals of the ledger.
+var (
+	errNoMouthful = errors.New("the ledger has no such mouthful")
+	errDone       = errors.New("the mouthful is done")
+	errClaimed    = errors.New("another worker reads the mouthful")
+	errLost       = errors.New("the claim on the mouthful was lost")
+	errAbandoned  = errors.New("the mouthful was abandoned")
+	errForming    = errors.New("the file is in a mouthful that is being formed")
+)
+
+// abandonAfter is how old a forming mouthful is before others take it apart. A gatherer has writeTimeout to seal one.
+const (
+	abandonAfter = 5 * time.Minute
+	writeTimeout = 2 * time.Minute
+	tablePoll    = time.Second
+	maxItem      = 380_000 // of DynamoDB's 400 KB
+	maxUnpacked  = 64 << 20
+)
+
+type item = map[string]types.AttributeValue
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+func number(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
+}
+
+func textOf(it item, name string) string {
+	if v, ok := it[name].(*types.AttributeValueMemberS); ok {
+		return v.Value
+	}
+	return ""
+}
+
+func numberOf(it item, name string) int64 {
+	if v, ok := it[name].(*types.AttributeValueMemberN); ok {
+		if n, err := strconv.ParseInt(v.Value, 10, 64); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// Mouthful is a group of files that is read as one piece of work.
+type Mouthful struct {
+	ID      string
+	State   State
+	Created time.Time
+	Files   []Object
+	Bytes   int64
+	// tries is how often it was claimed.
+	tries    int
+	progress progress
+	claim    string
+}
+
+// progress is how far a mouthful got, as the ledger keeps it.
+type progress struct {
+	// Done has a bit for each file of the list that is delivered or quarantined.
+	Done []byte `json:"done,omitempty"`
+	// Files holds those that were begun and are not done, or are quarantined, by their place in the list.
+	Files map[int]fileProgress `json:"files,omitempty"`
+}
+
+type fileProgress struct {
+	// At is the position up to which the rows are durable.
+	At int64 `json:"at,omitempty"`
+	// Tries is how often it could not be read, Reason why.
+	Tries  int    `json:"tries,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (p *progress) done(i int) bool { return i/8 < len(p.Done) && p.Done[i/8]&(1<<(i%8)) != 0 }
+
+func (p *progress) setDone(i int) {
+	for len(p.Done) <= i/8 {
+		p.Done = append(p.Done, 0)
+	}
+	p.Done[i/8] |= 1 << (i % 8)
+}
+
+func (p *progress) clone() progress {
+	return progress{Done: bytes.Clone(p.Done), Files: maps.Clone(p.Files)}
+}
+
+// ledger is the table. Its methods may be called concurrently.
+type ledger struct {
+	api       DynamoDB
+	table     string
+	retention time.Duration
+}
+
+// init makes the table when it is missing.
+func (l *ledger) init(ctx context.Context) error {
+	for made := false; ; {
+		out, err := l.api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &l.table})
+		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+			if err := l.create(ctx); err != nil {
+				return err
+			}
+			made = true
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("describe ledger table %q: %w", l.table, err)
+		}
+		if k := out.Table.KeySchema; len(k) != 1 || aws.ToString(k[0].AttributeName) != attrID || len(out.Table.GlobalSecondaryIndexes) == 0 {
+			return fmt.Errorf("table %q is no ledger of dredge: it has another key or no index %s; name another s3.ledger_table", l.table, unsentIndex)
+		}
+		if s := out.Table.TableStatus; s == types.TableStatusActive || s == types.TableStatusUpdating {
+			if !made {
+				return nil
+			}
+			_, err := l.api.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
+				TableName: &l.table, TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(attrExpires), Enabled: aws.Bool(true)},
+			})
+			if err != nil {
+				return fmt.Errorf("let items of ledger table %q expire: %w", l.table, err)
+			}
+			return nil
+		}
+		if err := sleep(ctx, tablePoll); err != nil {
+			return fmt.Errorf("wait for ledger table %q: %w", l.table, err)
+		}
+	}
+}
+
+func (l *ledger) create(ctx context.Context) error {
+	_, err := l.api.CreateTable(ctx, &dynamodb.CreateTableInput{
+		TableName: &l.table, BillingMode: types.BillingModePayPerRequest,
+		KeySchema: []types.KeySchemaElement{{AttributeName: aws.String(attrID), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{
+			{AttributeName: aws.String(attrID), AttributeType: types.ScalarAttributeTypeS},
+			{AttributeName: aws.String(attrUnsent), AttributeType: types.ScalarAttributeTypeS},
+		},
+		GlobalSecondaryIndexes: []types.GlobalSecondaryIndex{{
+			IndexName: aws.String(unsentIndex), Projection: &types.Projection{ProjectionType: types.ProjectionTypeKeysOnly},
+			KeySchema: []types.KeySchemaElement{
+				{AttributeName: aws.String(attrUnsent), KeyType: types.KeyTypeHash},
+				{AttributeName: aws.String(attrID), KeyType: types.KeyTypeRange},
+			},
+		}},
+	})
+	if _, other := errors.AsType[*types.ResourceInUseException](err); err != nil && !other {
+		return fmt.Errorf("make ledger table %q: %w", l.table, err)
+	}
+	return nil
+}
+
+func (l *ledger) expires(now time.Time) types.AttributeValue {
+	return number(now.Add(l.retention).Unix())
+}
+
+// refused says that a condition was not met, and returns the item as it stood.
+func refused(err error) (item, bool) {
+	if c, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+		return c.Item, true
+	}
+	return nil, false
+}
+
+// form writes a mouthful that its files can point at.
+func (l *ledger) form(ctx context.Context, id string, now time.Time) error {
+	_, err := l.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &l.table, Item: item{
+			attrID: text(mouthfulPrefix + id), attrState: text(string(StateForming)), attrCreated: number(now.UnixMilli()),
+			attrUnsent: text(unsentMark), attrExpires: l.expires(now),
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("form mouthful %q: %w", id, err)
+	}
+	return nil
+}
+
+// take puts o into the forming mouthful id, unless it is in another one already; then fresh is false and the notification can be
+// acknowledged. It returns errForming when the other one may yet be abandoned.
+func (l *ledger) take(ctx context.Context, o Object, id string, now time.Time) (fresh bool, err error) {
+	it := item{attrID: text(o.ledgerKey()), attrMouthful: text(id), attrBytes: number(o.Size), attrCreated: number(now.UnixMilli()), attrExpires: l.expires(now)}
+	_, err = l.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &l.table, Item: it, ConditionExpression: aws.String("attribute_not_exists(id)"),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	old, ok := refused(err)
+	switch {
+	case err == nil:
+		return true, nil
+	case !ok:
+		return false, fmt.Errorf("enter %q into the ledger: %w", o.ID(), err)
+	}
+	other := textOf(old, attrMouthful)
+	if other == id {
+		return true, nil // an earlier write whose answer was lost
+	}
+	switch gone, err := l.gone(ctx, other, now); {
+	case err != nil:
+		return false, err
+	case !gone:
+		return false, nil
+	}
+	_, err = l.api.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &l.table, Item: it, ConditionExpression: aws.String("mouthful = :other"),
+		ExpressionAttributeValues:           item{":other": text(other)},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	if old, ok := refused(err); ok {
+		if textOf(old, attrMouthful) == id {
+			return true, nil
+		}
+		return false, errForming // another gatherer took it over just now
+	}
+	if err != nil {
+		return false, fmt.Errorf("take %q over in the ledger: %w", o.ID(), err)
+	}
+	return true, nil
+}
+
+// gone says that the mouthful will never be read, so that its files are free. An old forming one is made so.
+func (l *ledger) gone(ctx context.Context, id string, now time.Time) (bool, error) {
+	m, err := l.get(ctx, id)
+	switch {
+	case errors.Is(err, errNoMouthful):
+		return true, nil
+	case err != nil:
+		return false, err
+	case m.State == StateAbandoned:
+		return true, nil
+	case m.State != StateForming:
+		return false, nil
+	case now.Sub(m.Created) < abandonAfter:
+		return false, errForming
+	}
+	switch err := l.abandon(ctx, id); {
+	case errors.Is(err, errLost): // it was sealed meanwhile
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}
+
+// abandon ends a mouthful that is forming; errLost says that it no longer was.
+func (l *ledger) abandon(ctx context.Context, id string) error {
+	_, err := l.update(ctx, id, "SET #state = :abandoned REMOVE unsent", "#state = :forming OR #state = :abandoned", item{
+		":abandoned": text(string(StateAbandoned)), ":forming": text(string(StateForming)),
+	})
+	if _, ok := refused(err); ok {
+		return errLost
+	}
+	if err != nil {
+		return fmt.Errorf("abandon mouthful %q: %w", id, err)
+	}
+	return nil
+}
+
+func (l *ledger) update(ctx context.Context, id, expression, condition string, values item) (item, error) {
+	in := &dynamodb.UpdateItemInput{
+		TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + id)}, UpdateExpression: &expression, ConditionExpression: &condition,
+		ExpressionAttributeValues: values, ReturnValues: types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		ExpressionAttributeNames:            map[string]string{"#state": attrState},
+	}
+	out, err := l.api.UpdateItem(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return out.Attributes, nil
+}
+
+// seal fixes the files of a mouthful: from here on it will be read. errAbandoned says that it will never be.
+func (l *ledger) seal(ctx context.Context, m *Mouthful, list []byte) error {
+	_, err := l.update(ctx, m.ID, "SET #state = :sealed, packed = :list, file_count = :files, total_bytes = :bytes", "#state = :forming", item{
+		":sealed": text(string(StateSealed)), ":forming": text(string(StateForming)),
+		":list": &types.AttributeValueMemberB{Value: list}, ":files": number(int64(len(m.Files))), ":bytes": number(m.Bytes),
+	})
+	if old, ok := refused(err); ok {
+		if State(textOf(old, attrState)) == StateSealed {
+			return nil // an earlier write whose answer was lost
+		}
+		return errAbandoned
+	}
+	if err != nil {
+		return fmt.Errorf("seal mouthful %q: %w", m.ID, err)
+	}
+	return nil
+}
+
+// markSent notes that the mouthful is in its queue. One that a worker has finished before that is left as it is.
+func (l *ledger) markSent(ctx context.Context, id string) error {
+	_, err := l.update(ctx, id, "SET #state = :sent REMOVE unsent", "#state = :sealed", item{
+		":sent": text(string(StateSent)), ":sealed": text(string(StateSealed)),
+	})
+	if _, ok := refused(err); err != nil && !ok {
+		return fmt.Errorf("mark mouthful %q as sent: %w", id, err)
+	}
+	return nil
+}
+
+// unsent returns the ids of mouthfuls on their way, oldest first as far as their clocks agree.
+func (l *ledger) unsent(ctx context.Context) ([]string, error) {
+	var (
+		out   []string
+		start item
+	)
+	for {
+		page, err := l.api.Query(ctx, &dynamodb.QueryInput{
+			TableName: &l.table, IndexName: aws.String(unsentIndex), KeyConditionExpression: aws.String("unsent = :one"),
+			ExpressionAttributeValues: item{":one": text(unsentMark)}, ExclusiveStartKey: start,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list unsent mouthfuls: %w", err)
+		}
+		for _, it := range page.Items {
+			out = append(out, textOf(it, attrID)[len(mouthfulPrefix):])
+		}
+		if start = page.LastEvaluatedKey; len(start) == 0 {
+			return out, nil
+		}
+	}
+}
+
+// get reads a mouthful.
+func (l *ledger) get(ctx context.Context, id string) (Mouthful, error) {
+	out, err := l.api.GetItem(ctx, &dynamodb.GetItemInput{TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + id)}, ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		return Mouthful{}, fmt.Errorf("read mouthful %q: %w", id, err)
+	}
+	if len(out.Item) == 0 {
+		return Mouthful{}, errNoMouthful
+	}
+	return parseMouthful(id, out.Item)
+}
+
+func parseMouthful(id string, it item) (Mouthful, error) {
+	m := Mouthful{
+		ID: id, State: State(textOf(it, attrState)), Created: time.UnixMilli(numberOf(it, attrCreated)), Bytes: numberOf(it, attrBytes),
+		tries: int(numberOf(it, attrTries)), claim: textOf(it, attrClaim),
+	}
+	if b, ok := it[attrList].(*types.AttributeValueMemberB); ok {
+		var err error
+		if m.Files, err = unpackList(b.Value); err != nil {
+			return m, fmt.Errorf("mouthful %q: %w", id, err)
+		}
+	}
+	if p := textOf(it, attrProgress); p != "" {
+		if err := json.Unmarshal([]byte(p), &m.progress); err != nil {
+			return m, fmt.Errorf("mouthful %q: read progress: %w", id, err)
+		}
+	}
+	return m, nil
+}
+
+// claim makes the mouthful this worker's until the given time.
+func (l *ledger) claim(ctx context.Context, id, owner string, now, until time.Time) (Mouthful, error) {
+	it, err := l.update(ctx, id, "SET claim = :me, claim_until = :until ADD tries :one",
+		"(#state = :sealed OR #state = :sent) AND (attribute_not_exists(claim) OR claim = :me OR claim_until < :now)", item{
+			":me": text(owner), ":until": number(until.UnixMilli()), ":now": number(now.UnixMilli()), ":one": number(1),
+			":sealed": text(string(StateSealed)), ":sent": text(string(StateSent)),
+		})
+	if old, ok := refused(err); ok {
+		switch s := State(textOf(old, attrState)); s {
+		case "":
+			return Mouthful{}, errNoMouthful
+		case StateDone:
+			return Mouthful{}, errDone
+		case StateForming, StateAbandoned:
+			return Mouthful{}, fmt.Errorf("a message names the mouthful %q, which is %s", id, s)
+		}
+		return Mouthful{}, errClaimed
+	}
+	if err != nil {
+		return Mouthful{}, fmt.Errorf("claim mouthful %q: %w", id, err)
+	}
+	return parseMouthful(id, it)
+}
+
+// The ways to write to a mouthful that is claimed.
+const (
+	keepClaim = "SET claim_until = :until, progress = :progress"
+	giveClaim = "SET progress = :progress REMOVE claim, claim_until"
+	endClaim  = "SET progress = :progress, #state = :done REMOVE claim, claim_until, unsent"
+)
+
+// write notes the progress of a claimed mouthful in one of the ways above; errLost says that the claim is another's.
+func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress, until time.Time) error {
+	doc, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("write progress of mouthful %q: %w", m.ID, err)
+	}
+	values := item{":me": text(m.claim), ":progress": text(string(doc))}
+	switch how {
+	case keepClaim:
+		values[":until"] = number(until.UnixMilli())
+	case endClaim:
+		values[":done"] = text(string(StateDone))
+	}
+	in := &dynamodb.UpdateItemInput{
+		TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + m.ID)}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
+		ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+	if how == endClaim {
+		in.ExpressionAttributeNames = map[string]string{"#state": attrState}
+	}
+	_, err = l.api.UpdateItem(ctx, in)
+	if old, ok := refused(err); ok {
+		if how == endClaim && State(textOf(old, attrState)) == StateDone {
+			return nil // an earlier write whose answer was lost
+		}
+		return errLost
+	}
+	if err != nil {
+		return fmt.Errorf("write progress of mouthful %q: %w", m.ID, err)
+	}
+	return nil
+}
+
+// quarantine notes on the file's item why it is not read.
+func (l *ledger) quarantine(ctx context.Context, o Object, reason, detail string) error {
+	_, err := l.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: &l.table, Key: item{attrID: text(o.ledgerKey())}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
+		ExpressionAttributeValues: item{":reason": text(reason), ":detail": text(detail)},
+	})
+	if err != nil {
+		return fmt.Errorf("quarantine %q: %w", o.ID(), err)
+	}
+	return nil
+}
+
+// packList writes a list of files as the ledger keeps it.
+func packList(files []Object) ([]byte, error) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	err := json.NewEncoder(z).Encode(files)
+	if err = errors.Join(err, z.Close()); err != nil {
+		return nil, fmt.Errorf("pack list of files: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func unpackList(data []byte) ([]Object, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("read list of files: %w", err)
+	}
+	var files []Object
+	if err := json.NewDecoder(io.LimitReader(z, maxUnpacked)).Decode(&files); err != nil {
+		return nil, fmt.Errorf("read list of files: %w", err)
+	}
+	return files, nil
+}
