@@ -152,12 +152,11 @@ func replaceOutput(path string) error {
 	if path == "" || path == "-" {
 		return nil
 	}
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() {
-		return nil // there is none, or it is a pipe or device; the sink tells what is wrong with it
-	}
-	if err := os.Truncate(path, 0); err != nil {
-		return fmt.Errorf("--out: %w", err)
+	// What is not there, or is a pipe or a device, has nothing to empty; the sink tells what is wrong with it.
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		if err := os.Truncate(path, 0); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
 	}
 	return nil
 }
