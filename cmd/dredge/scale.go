@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/http"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +22,9 @@ const (
 	lagAllowed = 2 * time.Minute
 	// catchUp is the time in which further workers should have read a backlog.
 	catchUp = 10 * time.Minute
+	// coolDown is how long fewer workers must have been enough before fewer are asked for: the throughput of a stream comes and goes by the
+	// minute, and each change of the number moves leases.
+	coolDown = 5 * time.Minute
 	// leastBusy and leastKBps are below what a worker's capacity can be told from.
 	leastBusy = 0.02
 	leastKBps = 1.0
@@ -27,23 +32,25 @@ const (
 
 // load is what the number of workers follows.
 type load struct {
-	// Shards are the leases that are not read to their end; during a reshard, parents beside their children.
+	// Shards are those that can be read now: not read to their end, and without a parent that is still to be read.
 	Shards  int
 	Workers int
 	// MaxLeases bounds the shards of one worker; 0 is no bound.
 	MaxLeases int
 	// Behind is the greatest lag of this worker's shards.
 	Behind time.Duration
-	// KBps is what all workers read, OwnKBps what this one reads, Busy the share of its processors that this one uses for that.
-	KBps, OwnKBps, Busy float64
+	// KBps is what all workers read, by the lease table.
+	KBps float64
+	// Own is what this worker does.
+	Own usage
 }
 
 // capacity is what one worker could read with busyAim of its processors; 0 when too little is read to tell.
 func (l load) capacity() float64 {
-	if l.OwnKBps < leastKBps || l.Busy < leastBusy {
+	if l.Own.KBps < leastKBps || l.Own.Busy < leastBusy {
 		return 0
 	}
-	return l.OwnKBps / l.Busy * busyAim
+	return l.Own.KBps / l.Own.Busy * busyAim
 }
 
 // desired returns how many workers there should be, and why.
@@ -76,18 +83,63 @@ func (l load) desired() (int, string) {
 }
 
 // newLoad takes the figures out of a worker's status.
-func newLoad(st kinesis.Status, maxLeases int, busy float64) load {
-	l := load{Shards: st.Unfinished, Workers: len(st.Workers), MaxLeases: maxLeases, Behind: st.Behind, Busy: busy}
+func newLoad(st kinesis.Status, maxLeases int, own usage) load {
+	l := load{Shards: readable(st.Shards), Workers: len(st.Workers), MaxLeases: maxLeases, Behind: st.Behind, Own: own}
 	for _, sh := range st.Shards {
 		if sh.Finished || sh.Owner == "" {
 			continue // the throughput of an owner that is gone stays in the row
 		}
 		l.KBps += sh.KBps
-		if sh.Mine {
-			l.OwnKBps += sh.KBps
-		}
 	}
 	return l
+}
+
+// readable counts the shards that somebody can read now. A child waits for its parents: counted beside them, a merge would ask for more workers
+// than it has shards for.
+func readable(shards []kinesis.ShardStatus) (n int) {
+	unread := make(map[string]bool, len(shards))
+	for _, sh := range shards {
+		unread[sh.Key] = !sh.Finished
+	}
+	for _, sh := range shards {
+		stream := sh.Key[:strings.LastIndexByte(sh.Key, ':')+1] // parents are named without their stream
+		if !sh.Finished && !slices.ContainsFunc(sh.Parents, func(parent string) bool { return unread[stream+parent] }) {
+			n++
+		}
+	}
+	return n
+}
+
+// scaleMemory holds back answers that are lower than those of the last coolDown. Methods may be called at any time.
+type scaleMemory struct {
+	mu sync.Mutex
+	// answers, each greater than all that came after it: the oldest is the greatest.
+	answers []scaleNeed
+}
+
+// scaleNeed is a number of workers that were needed at a time.
+type scaleNeed struct {
+	at      time.Time
+	workers int
+}
+
+// hold returns the greatest number of the last coolDown, n included, but never more than shards.
+func (m *scaleMemory) hold(now time.Time, n, shards int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.answers = slices.DeleteFunc(m.answers, func(a scaleNeed) bool { return a.workers <= n || now.Sub(a.at) >= coolDown })
+	m.answers = append(m.answers, scaleNeed{now, n})
+	return max(n, min(m.answers[0].workers, shards))
+}
+
+// answer returns how many workers there should be, and why.
+func (m *scaleMemory) answer(now time.Time, l load) (int, string) {
+	n, why := l.desired()
+	held := m.hold(now, n, l.Shards)
+	if held > n {
+		why = fmt.Sprintf("%d were needed within the last %s; now %d: %s", held, coolDown, n, why)
+	}
+	return held, why
 }
 
 // scaleAnswer is what GET /scale says. KEDA's metrics-api scaler reads desired_workers, with a target value of 1.
@@ -105,7 +157,7 @@ type scaleAnswer struct {
 }
 
 // serveScale answers what an autoscaler asks: how many workers the stream deserves. It never answers more than the shards that
-// are left to read. Lag and capacity are this worker's, throughput is everybody's, from the lease table. Before the table was
+// can be read, and lowers its answer only after coolDown. Lag and capacity are this worker's, throughput is everybody's, from the lease table. Before the table was
 // read there is no answer: a guess would make an autoscaler stop workers.
 func (s *service) serveScale(w http.ResponseWriter, _ *http.Request) {
 	st := s.worker.Status()
@@ -115,35 +167,48 @@ func (s *service) serveScale(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"error": "the lease table was not read yet"}) // the client went away; there is nobody to tell
 		return
 	}
-	l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.busy.share(time.Now(), cpuTime()))
-	n, why := l.desired()
+	now := time.Now()
+	l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.usage.measure(now, cpuTime(), st.HandledBytes))
+	n, why := s.needed.answer(now, l)
 	_ = json.NewEncoder(w).Encode(scaleAnswer{ // as above
 		DesiredWorkers: n, Reason: why, Shards: l.Shards, Workers: l.Workers, Owned: st.Owned, Target: st.Target,
-		BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Busy,
+		BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Own.Busy,
 	})
 }
 
-// busyMeter tells which share of its processors the process used since it was last asked, or earlier when that was just now.
-type busyMeter struct {
-	mu   sync.Mutex
-	at   time.Time
-	used time.Duration
-	last float64
+// usage is what a worker did in a stretch of time: bytes and processor time of the same stretch, or their ratio would say nothing while traffic
+// or leases change.
+type usage struct {
+	KBps float64 // of data taken through; what was only read ahead has not cost its time yet
+	Busy float64 // share of its processors, of all that the process does
 }
 
-// busyWindow is the shortest time over which a share is measured.
-const busyWindow = 5 * time.Second
+// usageMeter tells what the process did since it was last asked, or earlier when that was just now.
+type usageMeter struct {
+	mu   sync.Mutex
+	at   time.Time
+	cpu  time.Duration
+	done int64
+	last usage
+}
 
-func newBusyMeter() *busyMeter { return &busyMeter{at: time.Now(), used: cpuTime()} }
+// usageWindow is the shortest time over which usage is measured.
+const usageWindow = 5 * time.Second
 
-func (b *busyMeter) share(now time.Time, used time.Duration) float64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if elapsed := now.Sub(b.at); elapsed >= busyWindow {
-		b.last = (used - b.used).Seconds() / elapsed.Seconds() / float64(runtime.GOMAXPROCS(0))
-		b.at, b.used = now, used
+func newUsageMeter() *usageMeter { return &usageMeter{at: time.Now(), cpu: cpuTime()} }
+
+// measure is given the processor time that was used and the bytes that were taken through since the process started.
+func (m *usageMeter) measure(now time.Time, cpu time.Duration, done int64) usage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if elapsed := now.Sub(m.at); elapsed >= usageWindow {
+		m.last = usage{
+			KBps: float64(done-m.done) / 1024 / elapsed.Seconds(),
+			Busy: (cpu - m.cpu).Seconds() / elapsed.Seconds() / float64(runtime.GOMAXPROCS(0)),
+		}
+		m.at, m.cpu, m.done = now, cpu, done
 	}
-	return b.last
+	return m.last
 }
 
 // cpuTime is the processor time that this process has used.

@@ -45,12 +45,13 @@ type service struct {
 	http     *httpd.Server
 	outputs  *outputs
 	drain    *drainer
-	busy     *busyMeter
+	usage    *usageMeter
+	needed   scaleMemory
 }
 
 // newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
 func newService(c config.Config, clients awsClients, log zerolog.Logger, reg metricsRegistry) (*service, error) {
-	s := &service{cfg: c, log: log, drain: newDrainer(), busy: newBusyMeter()}
+	s := &service{cfg: c, log: log, drain: newDrainer(), usage: newUsageMeter()}
 	identity, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg})
 	if err != nil {
 		return nil, err

@@ -86,6 +86,8 @@ type Worker struct {
 	// progress is when a row was last durable, in time since born.
 	born     time.Time
 	progress atomic.Int64
+	// handled is how many bytes of data the processor took.
+	handled atomic.Int64
 
 	// stop ends Run with a fault that no retry mends.
 	stop context.CancelCauseFunc

@@ -203,6 +203,10 @@ func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win 
 	if err != nil {
 		return causeOr(ctx, err)
 	}
+	size := 0
+	for i := range chunk.Payloads {
+		size += len(chunk.Payloads[i].Data)
+	}
 	s.h.setState(StateHandling)
 	err = s.handler.Handle(ctx, chunk, func(p stream.Position, err error) {
 		if err == nil {
@@ -221,6 +225,7 @@ func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win 
 	if err != nil {
 		return causeOr(ctx, err)
 	}
+	s.w.handled.Add(int64(size))
 	return nil
 }
 

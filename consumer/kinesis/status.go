@@ -28,6 +28,8 @@ type Status struct {
 	GaveUp bool `json:"gave_up"`
 	// Behind is the greatest lag of this worker's shards.
 	Behind time.Duration `json:"behind"`
+	// HandledBytes is how much data the processor has taken from this worker since it was made.
+	HandledBytes int64 `json:"handled_bytes"`
 	// ClientVersion is the migration state of the application's Java workers; "" when there is none.
 	ClientVersion string        `json:"client_version,omitempty"`
 	Shards        []ShardStatus `json:"shards"`
@@ -69,6 +71,7 @@ func (w *Worker) Status() Status {
 		ClientVersion: w.version,
 		Balanced:      w.table.balanced,
 		GaveUp:        w.gaveUp,
+		HandledBytes:  w.handled.Load(),
 	}
 	leases := slices.Clone(w.table.leases)
 	for key, h := range w.held { // won since the table was last scanned
