@@ -61,7 +61,7 @@ func BenchmarkShards(b *testing.B) {
 			cfg.ReadsPerSecond, cfg.IdleWait, cfg.WorkerID = 1, time.Second, "dredge-bench"
 			sink := &nullSink{}
 			w, err := New(cfg, Deps{
-				Kinesis: awsfaketest.Kinesis(server, func(o *kinesis.Options) { o.RetryMaxAttempts = 2 }), Leases: lease.NewMemory(),
+				Kinesis: awsfaketest.Kinesis(server, func(o *kinesis.Options) { o.RetryMaxAttempts = 2 }, FastAnswers), Leases: lease.NewMemory(),
 				Processor: sink, Budget: &fakeBudget{}, Log: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
 			})
 			if err != nil {
