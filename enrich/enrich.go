@@ -149,6 +149,7 @@ type scratch struct {
 	text    flowlog.Interner
 	tags    map[row.Tags]*row.Tags
 	parties parties
+	triples map[triple]*party
 	ahead   ahead
 	join    join
 }
@@ -173,7 +174,7 @@ func (e *Enricher) take() *scratch {
 		e.idle = e.idle[:n-1]
 		return s
 	}
-	return &scratch{tags: map[row.Tags]*row.Tags{}}
+	return &scratch{tags: map[row.Tags]*row.Tags{}, triples: map[triple]*party{}}
 }
 
 func (e *Enricher) give(s *scratch) {

@@ -27,6 +27,8 @@ type party struct {
 	named, whole bool
 
 	row.Identity
+
+	_ [24]byte // to 256 bytes, which the allocator aligns: what every row asks of a party then lies in one cache line, the first
 }
 
 // class is where a party is as far as the path of a flow is concerned.

@@ -9,12 +9,20 @@ type parties [1 << partyBits][2]placed
 
 const partyBits = 13
 
-type placed struct {
+type triple struct {
 	workload metadata.WorkloadID
 	place    metadata.PlaceID
 	scope    metadata.Scope
-	who      *party
 }
+
+type placed struct {
+	triple
+	who *party
+}
+
+// maxTriples bounds what a scratch remembers beside its parties: what finds no place there need not be put together from a
+// dozen texts again.
+const maxTriples = 1 << 17
 
 func (p *placed) is(wl metadata.WorkloadID, place metadata.PlaceID, scope metadata.Scope) bool {
 	return p.workload == wl && p.place == place && p.scope == scope && p.who != nil
@@ -37,8 +45,17 @@ func (j *join) named(e *end) *party {
 		pair[0], pair[1] = pair[1], pair[0]
 		return pair[0].who
 	}
+	key := triple{wl, place, scope}
+	who := j.scratch.triples[key]
+	if who == nil {
+		// From the place's handle, not from the endpoint: that one may have moved on since.
+		who = j.e.identities.placed(j.view, j.placer.Place(place), wl, scope)
+		if len(j.scratch.triples) >= maxTriples {
+			clear(j.scratch.triples)
+		}
+		j.scratch.triples[key] = who
+	}
 	pair[1] = pair[0]
-	// From the place's handle, not from the endpoint: that one may have moved on since.
-	pair[0] = placed{wl, place, scope, j.e.identities.placed(j.view, j.placer.Place(place), wl, scope)}
-	return pair[0].who
+	pair[0] = placed{key, who}
+	return who
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"dredge/row"
 )
@@ -44,11 +45,23 @@ type edgeKey struct{ src, dst string }
 
 type edgeSum struct{ bytes, flows int64 }
 
+// edgeID stands for an edge by where the two names lie, which saves reading them: they come from the identity tables, and of
+// most of them the text is in no cache of the processor. The same name may lie at several places; summary unites those.
+type edgeID struct{ src, dst *byte }
+
+func idOf(src, dst string) edgeID { return edgeID{unsafe.StringData(src), unsafe.StringData(dst)} }
+
+// edge is what was summed of an edgeID. The names keep its places from being used for anything else.
+type edge struct {
+	edgeKey
+	edgeSum
+}
+
 // minute is what was added in one minute of the clock.
 type minute struct {
 	number   int64 // minutes since 1970
 	rows     int64
-	edges    map[edgeKey]edgeSum
+	edges    map[edgeID]*edge
 	other    edgeSum
 	src, dst map[string]int64
 }
@@ -65,16 +78,24 @@ func newTraffic(now time.Time) *traffic { return &traffic{started: now} }
 
 // local sums one batch of rows without a lock. Reused by its worker.
 type local struct {
-	edges    map[edgeKey]edgeSum
+	// edges are in the order of their first rows; places is open addressing from edgeID to edges, 0 being free.
+	edges    []edge
+	places   [localPlaces]uint16
 	src, dst counts
 }
 
-// sum fills l from rows.
+const (
+	localBits   = 12
+	localPlaces = 1 << localBits // twice as many as a part has rows
+)
+
+var _ [localPlaces - 2*partRecords]struct{}
+
+// sum fills l from rows, of which there are at most partRecords.
 func (l *local) sum(rows []row.Row) {
-	if l.edges == nil {
-		l.edges = make(map[edgeKey]edgeSum)
-	}
 	clear(l.edges)
+	l.edges = l.edges[:0]
+	clear(l.places[:])
 	l.src, l.dst = l.src[:0], l.dst[:0]
 	for i := range rows {
 		r := &rows[i]
@@ -83,11 +104,26 @@ func (l *local) sum(rows []row.Row) {
 		if !r.Counted {
 			continue
 		}
-		k := edgeKey{r.Src.App, r.Dst.App}
-		e := l.edges[k]
+		e := l.edge(r.Src.App, r.Dst.App)
 		e.bytes += r.Bytes
 		e.flows++
-		l.edges[k] = e
+	}
+}
+
+// edge returns the sum of an edge; good until the next call.
+func (l *local) edge(src, dst string) *edge {
+	id := idOf(src, dst)
+	hash := (uint64(uintptr(unsafe.Pointer(id.src)))*0x9e3779b97f4a7c15 ^ uint64(uintptr(unsafe.Pointer(id.dst)))) * 0xbf58476d1ce4e5b9
+	for at := hash >> (64 - localBits); ; at = (at + 1) % localPlaces {
+		n := l.places[at]
+		if n == 0 {
+			l.edges = append(l.edges, edge{edgeKey: edgeKey{src, dst}})
+			l.places[at] = uint16(len(l.edges))
+			return &l.edges[len(l.edges)-1]
+		}
+		if e := &l.edges[n-1]; idOf(e.src, e.dst) == id && e.sameLengths(&edgeKey{src, dst}) {
+			return e
+		}
 	}
 }
 
@@ -97,20 +133,32 @@ func (t *traffic) add(l *local, rows int64, now time.Time) {
 	number := now.Unix() / 60
 	m := &t.minutes[number%int64(len(t.minutes))]
 	if m.number != number || m.edges == nil {
-		*m = minute{number: number, edges: make(map[edgeKey]edgeSum), src: map[string]int64{}, dst: map[string]int64{}}
+		*m = minute{number: number, edges: make(map[edgeID]*edge), src: map[string]int64{}, dst: map[string]int64{}}
 	}
 	m.rows += rows
-	for k, v := range l.edges {
-		e, known := m.edges[k]
-		if !known && len(m.edges) >= minuteEdges {
-			m.other.bytes += v.bytes
-			m.other.flows += v.flows
-			continue
+	for i := range l.edges {
+		from := &l.edges[i]
+		id := idOf(from.src, from.dst)
+		to := m.edges[id]
+		switch {
+		case to != nil && to.sameLengths(&from.edgeKey):
+			to.bytes += from.bytes
+			to.flows += from.flows
+		case to == nil && len(m.edges) < minuteEdges:
+			kept := *from
+			m.edges[id] = &kept
+		default:
+			m.other.bytes += from.bytes
+			m.other.flows += from.flows
 		}
-		m.edges[k] = edgeSum{e.bytes + v.bytes, e.flows + v.flows}
 	}
 	l.src.into(m.src)
 	l.dst.into(m.dst)
+}
+
+// sameLengths tells names from others that begin at the same places.
+func (k *edgeKey) sameLengths(x *edgeKey) bool {
+	return len(k.src) == len(x.src) && len(k.dst) == len(x.dst)
 }
 
 // summary adds up the minutes that are not older than summaryMinutes.
@@ -132,9 +180,9 @@ func (t *traffic) summary(now time.Time) Summary {
 		s.Rows += m.rows
 		s.OtherBytes += m.other.bytes
 		s.OtherFlows += m.other.flows
-		for k, v := range m.edges {
-			e := edges[k]
-			edges[k] = edgeSum{e.bytes + v.bytes, e.flows + v.flows}
+		for _, v := range m.edges {
+			e := edges[v.edgeKey]
+			edges[v.edgeKey] = edgeSum{e.bytes + v.bytes, e.flows + v.flows}
 		}
 		for k, n := range m.src {
 			s.SrcGrades[k] += n

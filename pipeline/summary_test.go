@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,32 @@ func TestSummaryOfTheLastMinutes(t *testing.T) {
 	at(6*time.Minute, summaryRow("new", "db", 1, true)) // the first minute's place is taken anew
 	if got = tr.summary(start.Add(6*time.Minute + 30*time.Second)); got.Rows != 3 {
 		t.Errorf("after a turn: %+v", got)
+	}
+}
+
+// The same names may lie at several places, and different ones may begin at one place.
+func TestSummaryGoesByNames(t *testing.T) {
+	start := time.Unix(1_700_000_040, 0)
+	tr, l := newTraffic(start), &local{}
+	const both = "webdb"
+	for range 2 {
+		l.sum([]row.Row{
+			summaryRow("web", "db", 1, true), summaryRow(strings.Clone("web"), strings.Clone("db"), 2, true),
+			summaryRow(both[:3], both[3:], 4, true), summaryRow(both, both[3:], 8, true),
+		})
+		tr.add(l, 4, start)
+	}
+	got := tr.summary(start.Add(time.Second))
+	sum := edgeSum{got.OtherBytes, got.OtherFlows}
+	for _, e := range got.Edges {
+		sum.bytes += e.Bytes
+		sum.flows += e.Flows
+		if e.Dst != "db" || e.Src == "web" && e.Bytes != 14 || e.Src == both && e.Bytes != 16 {
+			t.Errorf("%+v", e)
+		}
+	}
+	if sum != (edgeSum{30, 8}) {
+		t.Errorf("sum %+v, want 30 bytes of 8 flows", sum)
 	}
 }
 

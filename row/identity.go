@@ -7,6 +7,11 @@ import "sync/atomic"
 type Identity struct {
 	// App is a name escaped by EscapeApp, or a reserved token. It is never empty.
 	App string
+
+	// memos are lists, one for the keys of each side: nearly always of one Memo, which is then found at once. They lie beside
+	// App, which is read together with them.
+	memos [2]atomic.Pointer[Memo]
+
 	// AppSource is the rule that chose App (a tag key, ecs, kubernetes, …).
 	AppSource string
 	Cluster   string
@@ -20,10 +25,11 @@ type Identity struct {
 	Kind string
 	// Network and Site name the most specific declared prefix that covers the address, when only that is known.
 	Network, Site string
-
-	// memos are lists, one for the keys of each side: nearly always of one Memo, which is then found at once.
-	memos [2]atomic.Pointer[Memo]
 }
+
+// Peek returns what was rendered last for the side of key, nil when nothing was. Nearly always that is the Memo of key itself:
+// who will ask for many can have them read ahead together.
+func (id *Identity) Peek(key uint32) *Memo { return id.memos[key>>sideBit&1].Load() }
 
 // Memo is a text rendered from an Identity, kept with it.
 type Memo struct {

@@ -157,6 +157,9 @@ func identityStep(columns []row.Column) step {
 // Append appends row i of b as one JSON object, without a line end, and returns the extended slice. It allocates only to grow
 // dst, and for identities and combinations of values that it has not seen before.
 func (j *JSON) Append(dst []byte, b *row.Batch, i int) []byte {
+	if i%aheadRows == 0 {
+		j.readAhead(b.Rows[i:])
+	}
 	r := &b.Rows[i]
 	start := len(dst)
 	for k := 0; k < len(j.steps); k++ {
@@ -202,6 +205,44 @@ func (j *JSON) Append(dst []byte, b *row.Batch, i int) []byte {
 	dst[start] = '{'
 	return append(dst, '}')
 }
+
+// aheadRows is for how many rows identities are read ahead together: their texts fit the processor's first cache.
+const aheadRows = 32
+
+// readAhead touches the renderings of identities that the next rows will append. An estate has far more of them than the
+// processor's caches hold, and each is found in three steps that wait for each other; the waits of many rows overlap. It returns
+// something that depends on all that it read, so that no compiler may leave the reading out.
+func (j *JSON) readAhead(rows []row.Row) (touched int) {
+	rows = rows[:min(len(rows), aheadRows)]
+	var memos [aheadRows]*row.Memo
+	for k := range j.steps {
+		s := &j.steps[k]
+		if s.kind != identity {
+			continue
+		}
+		for i := range rows {
+			memos[i] = nil
+			if id := s.column.Side(&rows[i]).Identity; id != nil {
+				memos[i] = id.Peek(s.key)
+			}
+		}
+		for _, m := range memos[:len(rows)] {
+			if m != nil {
+				touched += len(m.Text)
+			}
+		}
+		for _, m := range memos[:len(rows)] {
+			if m != nil {
+				for at := 0; at < len(m.Text); at += cacheLine {
+					touched += int(m.Text[at])
+				}
+			}
+		}
+	}
+	return touched
+}
+
+const cacheLine = 64
 
 func (j *JSON) appendIdentity(dst []byte, s *step, r *row.Row) []byte {
 	side := s.column.Side(r)
