@@ -199,6 +199,12 @@ type localGate struct {
 	remote *scopeSet
 }
 
+// CompleteEverywhere is true when even the scopes of other regions are complete.
+func (g localGate) CompleteEverywhere(t int64) bool {
+	all, can := g.of.(interface{ CompleteEverywhere(t int64) bool })
+	return can && all.CompleteEverywhere(t)
+}
+
 // Complete implements enrich.Completeness.
 func (g localGate) Complete(scopes []metadata.Scope, t int64) (ok bool, changed <-chan struct{}) {
 	for i, sc := range scopes {

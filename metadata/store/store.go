@@ -117,6 +117,11 @@ func (s *Store) Complete(scopes []metadata.Scope, t int64) (ok bool, changed <-c
 	return s.watermarks.complete(scopes, t, s.now(), s.cfg.IdleAfter)
 }
 
+// CompleteEverywhere says that Complete would be true whatever the scopes. It costs little, and false means nothing.
+func (s *Store) CompleteEverywhere(t int64) bool {
+	return s.watermarks.completeEverywhere(t, s.now(), s.cfg.IdleAfter)
+}
+
 // MarkComplete says that everything that src will ever tell has been told: a file that was read whole for a replay.
 func (s *Store) MarkComplete(src string) { s.watermarks.tell(src, metadata.NoScope, forever, s.now()) }
 

@@ -134,6 +134,35 @@ func (w *watermarks) complete(scopes []metadata.Scope, t int64, now time.Time, i
 	return true, w.changed
 }
 
+// maxProgress is how many scopes of one source completeEverywhere looks at.
+const maxProgress = 64
+
+// completeEverywhere says that complete would be true whatever the scopes. It looks at sources, not at scopes, and does not look far: false
+// means nothing.
+func (w *watermarks) completeEverywhere(t int64, now time.Time, idleAfter time.Duration) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, since := range w.expected {
+		if now.Sub(since) < idleAfter {
+			return false
+		}
+	}
+	for _, src := range w.sources {
+		if now.Sub(src.heard) >= idleAfter {
+			continue
+		}
+		if src.whole > 0 && src.whole < t && len(src.told) > 0 || len(src.progress) > maxProgress {
+			return false
+		}
+		for sc := range src.progress {
+			if upTo, ok := src.upTo(sc); ok && upTo < t {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // tick wakes whoever waits for a source that has become idle since the last tick.
 func (w *watermarks) tick(now time.Time, idleAfter time.Duration) {
 	w.mu.Lock()
