@@ -2,6 +2,7 @@ package row
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -21,12 +22,21 @@ func Catalogue() []Column {
 	columns = append(columns, rowColumns()...)
 	columns = append(columns, seldomColumns()...)
 	for i := range columns {
-		columns[i].Grains |= Raw
+		columns[i].Grains = Raw
+		columns[i].inMinute()
+	}
+	columns = append(columns, minuteColumns()...)
+	for i := range columns {
 		if columns[i].Code != nil && columns[i].Type == String {
 			columns[i].Values = present(columns[i].Texts)
 		}
 	}
 	return columns
+}
+
+// Of returns the columns of the catalogue that rows of grain can have.
+func Of(grain Grain) []Column {
+	return slices.DeleteFunc(Catalogue(), func(c Column) bool { return c.Grains&grain == 0 })
 }
 
 // AppBit is the Bit of src_app and dst_app, whose value stands in the Side.

@@ -78,17 +78,19 @@ const (
 	Minute
 )
 
-// Column is one entry of the catalogue. Exactly one of the accessors (Number … OfIdentity) is set; they are how encoders get at the
-// value and must not be changed.
+// Column is one entry of the catalogue. Columns of raw rows, and dimensions of any, have exactly one of the accessors Number … OfIdentity; measures of
+// rolled-up rows have OfSums. They are how encoders get at the value and must not be changed.
 type Column struct {
 	Name string
 	Type Type
-	// Unit is ms (Unix milliseconds), bytes, packets, flows, or "".
-	Unit   string
-	Doc    string
-	Grains Grain
-	Set    Set
-	Role   Role
+	// Unit is ms (Unix milliseconds), bytes, packets, flows, rows, or "".
+	Unit string
+	Doc  string
+	// MinuteDoc says what the column means in rolled-up rows, where that is another thing.
+	MinuteDoc string
+	Grains    Grain
+	Set       Set
+	Role      Role
 	// Optional columns are left out of a row when the value is absent.
 	Optional bool
 	// Seldom columns are absent in every row that is Ordinary.
@@ -117,6 +119,8 @@ type Column struct {
 	Side       func(r *Row) *Side
 	End        End
 	Bit        uint8
+	// OfSums returns the measure from a rolled-up row.
+	OfSums func(s *Sums) int64
 }
 
 // Value returns the column's value in r as an int64, string, bool or []string, and false when it is absent. It is the slow,

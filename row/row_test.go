@@ -53,8 +53,12 @@ func TestCatalogueIsSound(t *testing.T) {
 				accessors++
 			}
 		}
-		if accessors != 1 {
+		ofRow := c.Grains&row.Raw != 0 || c.Role == row.Dimension
+		if accessors > 1 || (accessors == 1) != ofRow {
 			t.Errorf("column %s has %d accessors", c.Name, accessors)
+		}
+		if (c.OfSums != nil) != (c.Grains&row.Minute != 0 && c.Role == row.Metric) {
+			t.Errorf("column %s: measures of rolled-up rows, and only they, come from the sums", c.Name)
 		}
 		if (c.OfIdentity != nil) != (c.End != row.EndUnknown) {
 			t.Errorf("column %s: identity columns, and only they, belong to an end", c.Name)
@@ -63,7 +67,7 @@ func TestCatalogueIsSound(t *testing.T) {
 			t.Errorf("column %s: Druid sums integers only", c.Name)
 		}
 		// An empty row must be written too: what is not optional has a value.
-		if _, ok := c.Value(&row.Batch{}, &row.Row{}); !ok && !c.Optional && c.Addr == nil {
+		if _, ok := c.Value(&row.Batch{}, &row.Row{}); ofRow && !ok && !c.Optional && c.Addr == nil {
 			t.Errorf("column %s is always there, but an empty row has no value", c.Name)
 		}
 	}
@@ -164,13 +168,18 @@ func TestEscapeApp(t *testing.T) {
 }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	schema, err := json.MarshalIndent(row.JSONSchema("flows_raw", row.Catalogue()), "", "  ")
+	schema, err := json.MarshalIndent(row.JSONSchema("flows_raw", row.Of(row.Raw)), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	minute, err := json.MarshalIndent(row.JSONSchema("flows_1m", row.AllMinuteColumns()), "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for page, want := range map[string]string{
-		"../docs/reference/rows.md":          row.Reference(),
-		"../docs/reference/rows.schema.json": string(schema) + "\n",
+		"../docs/reference/rows_1m.schema.json": string(minute) + "\n",
+		"../docs/reference/rows.md":             row.Reference(),
+		"../docs/reference/rows.schema.json":    string(schema) + "\n",
 	} {
 		if *update {
 			if err := os.WriteFile(page, []byte(want), 0o644); err != nil {

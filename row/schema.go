@@ -21,7 +21,7 @@ func JSONSchema(title string, columns []Column) *Schema {
 	closed := false
 	s := &Schema{
 		Dialect: "https://json-schema.org/draft/2020-12/schema",
-		Title:   title, Description: "One flow-log record with both of its ends named.", Type: "object", Properties: map[string]*Schema{}, Additional: &closed,
+		Title:   title, Description: describe(columns), Type: "object", Properties: map[string]*Schema{}, Additional: &closed,
 	}
 	for i := range columns {
 		c := &columns[i]
@@ -31,6 +31,15 @@ func JSONSchema(title string, columns []Column) *Schema {
 		}
 	}
 	return s
+}
+
+func describe(columns []Column) string {
+	for i := range columns {
+		if columns[i].Grains&Raw == 0 {
+			return "All flow-log records of one minute and of equal dimensions, in sum."
+		}
+	}
+	return "One flow-log record with both of its ends named."
 }
 
 func (c *Column) schema() *Schema {

@@ -16,17 +16,22 @@ const (
 	AtEnd   Instant = "end"
 )
 
-// Config chooses what a raw row holds.
+// Config chooses what rows hold.
 type Config struct {
 	// ColumnSets are the sets of columns written beside core: lineage, endpoint, evidence, network, public, tags. Every set makes each
 	// row larger, which Kafka and Druid pay for.
 	ColumnSets []Set `yaml:"column_sets"`
 	// Time is which instant of the flow becomes the row's time: start or end.
 	Time Instant `yaml:"time"`
+	// MinuteDimensions are what rows of the one-minute grain are rolled up by; every further one makes more rows. The measures are
+	// always there, and action must be among the dimensions.
+	MinuteDimensions []string `yaml:"minute_dimensions"`
 }
 
 // DefaultConfig writes the core columns at the flow's start.
-func DefaultConfig() Config { return Config{Time: AtStart} }
+func DefaultConfig() Config {
+	return Config{Time: AtStart, MinuteDimensions: DefaultMinuteDimensions()}
+}
 
 // Validate reports every fault of c.
 func (c Config) Validate() error {
@@ -43,16 +48,17 @@ func (c Config) Validate() error {
 	if c.Time != AtStart && c.Time != AtEnd {
 		errs = append(errs, fmt.Errorf("time: %q is no instant of a flow; write start or end", string(c.Time)))
 	}
+	errs = append(errs, c.validateMinute()...)
 	return errors.Join(errs...)
 }
 
 // Columns returns the columns of grain that c chooses, in the order of the catalogue. c must be valid.
 func (c Config) Columns(grain Grain) []Column {
+	if grain == Minute {
+		return c.minute()
+	}
 	var chosen []Column
-	for _, col := range Catalogue() {
-		if col.Grains&grain == 0 {
-			continue
-		}
+	for _, col := range Of(grain) {
 		if col.Set != Core && !slices.Contains(c.ColumnSets, col.Set) {
 			continue
 		}

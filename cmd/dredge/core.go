@@ -47,7 +47,7 @@ type coreDeps struct {
 func newCore(c config.Config, d coreDeps) (*core, error) {
 	join, err := enrich.New(enrich.Config{
 		NamingGrades: c.Identity.Store.Naming(),
-		ColumnSets:   c.Rows.ColumnSets,
+		ColumnSets:   c.Rows.NeededSets(),
 	}, enrich.Deps{Resolver: d.identity, Public: d.public, Registerer: d.reg})
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)

@@ -55,16 +55,21 @@ func referencePages(cli *cobra.Command, root string) (map[string][]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	schema, err := json.MarshalIndent(row.JSONSchema("flows_raw", row.Catalogue()), "", "  ")
+	schema, err := json.MarshalIndent(row.JSONSchema("flows_raw", row.Of(row.Raw)), "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	minute, err := json.MarshalIndent(row.JSONSchema("flows_1m", row.AllMinuteColumns()), "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	return map[string][]byte{
-		"config.md":        settings,
-		"metrics.md":       metrics,
-		"cli.md":           cliReference(cli),
-		"rows.md":          []byte(row.Reference()),
-		"rows.schema.json": append(schema, '\n'),
+		"rows_1m.schema.json": append(minute, '\n'),
+		"config.md":           settings,
+		"metrics.md":          metrics,
+		"cli.md":              cliReference(cli),
+		"rows.md":             []byte(row.Reference()),
+		"rows.schema.json":    append(schema, '\n'),
 	}, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"dredge/config"
+	"dredge/row"
+	"dredge/row/encode"
 	"dredge/sink"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
@@ -63,7 +65,11 @@ func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prome
 		out.describe = fmt.Sprintf("Kafka topic %s, at least once", c.Sink.Kafka.Topic)
 		out.add(func() error { k.Close(); return nil })
 	case config.SinkFile:
-		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Registry: reg, Stdout: stdout})
+		minute, err := encode.NewMinute(c.Rows.Columns(row.Minute))
+		if err != nil {
+			return nil, err
+		}
+		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Minute: minute, Registry: reg, Stdout: stdout})
 		if err != nil {
 			return nil, fmt.Errorf("sink.file: %w", err)
 		}

@@ -126,7 +126,7 @@ func TestAnyRow(t *testing.T) {
 // TestO8RowsValidateAgainstTheSchema holds the encoder to the published schema, and the schema to refusing what is no row.
 func TestO8RowsValidateAgainstTheSchema(t *testing.T) {
 	for name, c := range map[string]row.Config{"core": row.DefaultConfig(), "all": allSets(), "end": {Time: row.AtEnd, ColumnSets: []row.Set{row.Lineage}}} {
-		for kind, schema := range map[string]*row.Schema{"its own": row.JSONSchema("flows_raw", c.Columns(row.Raw)), "public": row.JSONSchema("flows_raw", row.Catalogue())} {
+		for kind, schema := range map[string]*row.Schema{"its own": row.JSONSchema("flows_raw", c.Columns(row.Raw)), "public": row.JSONSchema("flows_raw", row.Of(row.Raw))} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				text, err := json.Marshal(schema)
 				if err != nil {

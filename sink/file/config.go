@@ -37,6 +37,9 @@ const (
 type Config struct {
 	// Path is the file, or - for standard output. With rotation it is the pattern: rows.jsonl becomes rows-<time>-<number>.jsonl.
 	Path string `yaml:"path"`
+	// MinutePath is a second file, for rows rolled up by minute: one row for all that are equal in the rows of one Write; empty for
+	// none. It is compressed, rotated and written as Path is.
+	MinutePath string `yaml:"minute_path"`
 	// Compression is none, gzip, zstd, or auto: by the path's ending, .gz or .zst.
 	Compression Compression `yaml:"compression"`
 	// FlushInterval is how long rows wait for company before they are written; it is also the least latency of a row.
@@ -91,6 +94,9 @@ func (c Config) Validate() error {
 	}
 	check(c.Path != "", "path: empty; write a file, or - for standard output")
 	check(!strings.HasSuffix(c.Path, "/"), "path: %q is a directory; write a file in it, for example %q", c.Path, filepath.Join(c.Path, "rows.jsonl"))
+	check(!strings.HasSuffix(c.MinutePath, "/"), "minute_path: %q is a directory; write a file in it, for example %q", c.MinutePath, filepath.Join(c.MinutePath, "rows_1m.jsonl"))
+	check(c.MinutePath == "" || c.MinutePath != c.Path, "minute_path: %q is path too; write another file", c.MinutePath)
+	check(c.MinutePath != Stdout || !c.rotates(), "rotate_bytes, rotate_age: standard output cannot rotate; write a file as minute_path, or 0")
 	switch c.Compression {
 	case CompressionAuto, CompressionNone, CompressionGzip, CompressionZstd:
 	default:

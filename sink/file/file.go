@@ -1,4 +1,5 @@
-// Package file is the sink that writes rows as JSON Lines to a file or to standard output.
+// Package file is the sink that writes rows as JSON Lines to a file or to standard output, and rolled-up rows to a second file when
+// that is asked for: a row then counts as delivered when it stands in both.
 //
 // All partitions share one file. Rows count as delivered when the block that holds them was handed to the operating system
 // whole, or is on the disk when fsync asks for that. A full disk is waited out without losing or tearing a line; a path that
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dredge/row"
+	"dredge/row/rollup"
 	"dredge/sink"
 	"dredge/sink/internal/ack"
 	"dredge/stream"
@@ -26,9 +28,18 @@ type Encoder interface {
 	Append(dst []byte, b *row.Batch, i int) []byte
 }
 
+// MinuteEncoder writes rolled-up rows; encode.Minute is one. It is called by many goroutines at once.
+type MinuteEncoder interface {
+	rollup.Dimensions
+	// Append appends the JSON of a rolled-up row, without a newline.
+	Append(dst []byte, minute int64, dims []byte, s *row.Sums) []byte
+}
+
 // Deps is what a Sink works with.
 type Deps struct {
-	Encoder  Encoder
+	Encoder Encoder
+	// Minute is needed when a path for rolled-up rows is configured.
+	Minute   MinuteEncoder
 	Registry prometheus.Registerer
 	// Stdout is written to when the path is -.
 	Stdout io.Writer
@@ -39,6 +50,10 @@ type Sink struct {
 	cfg     Config
 	encoder Encoder
 	journal *journal
+	// minute is nil when no rolled-up rows are written; rollups then are, too.
+	minute        *journal
+	minuteEncoder MinuteEncoder
+	rollups       *rollup.Metrics
 }
 
 // New makes a Sink. Nothing is opened before the first row. The caller closes the Sink.
@@ -50,12 +65,27 @@ func newSink(cfg Config, deps Deps, open opener) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	m := newMetrics("dredge_sink_file_", deps.Registry)
-	return &Sink{cfg: cfg, encoder: deps.Encoder, journal: newJournal(cfg, open, m)}, nil
+	s := &Sink{cfg: cfg, encoder: deps.Encoder, journal: newJournal(cfg, open, newMetrics("dredge_sink_file_", deps.Registry))}
+	if cfg.MinutePath != "" {
+		if deps.Minute == nil {
+			return nil, errors.New("minute_path: is set, but there is no encoder of rolled-up rows")
+		}
+		second := cfg
+		second.Path = cfg.MinutePath
+		s.minute = newJournal(second, open, newMetrics("dredge_sink_file_minute_", deps.Registry))
+		s.minuteEncoder, s.rollups = deps.Minute, rollup.NewMetrics(deps.Registry)
+	}
+	return s, nil
 }
 
-// Check says whether the path can be written, without creating it.
-func (s *Sink) Check(context.Context) error { return check(s.cfg.Path) }
+// Check says whether the paths can be written, without creating them.
+func (s *Sink) Check(context.Context) error {
+	err := check(s.cfg.Path)
+	if s.minute != nil {
+		err = errors.Join(err, check(s.cfg.MinutePath))
+	}
+	return err
+}
 
 func check(path string) error {
 	if path == Stdout {
@@ -87,11 +117,21 @@ func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.
 	if s.journal.closing.Err() != nil {
 		return nil, "", errClosed
 	}
-	return &Writer{sink: s, partition: partition}, "", nil
+	w := &Writer{sink: s, partition: partition}
+	if s.minute != nil {
+		w.rollup = rollup.New(s.minuteEncoder, s.rollups)
+	}
+	return w, "", nil
 }
 
-// Close writes what waits if that is possible at once, and completes the file.
-func (s *Sink) Close() error { return s.journal.close() }
+// Close writes what waits if that is possible at once, and completes the files.
+func (s *Sink) Close() error {
+	err := s.journal.close()
+	if s.minute != nil {
+		err = errors.Join(err, s.minute.close())
+	}
+	return err
+}
 
 // Writer takes the rows of one partition. done runs while the file is held, so it must not write to the sink.
 type Writer struct {
@@ -99,6 +139,7 @@ type Writer struct {
 	partition string
 	acks      ack.Queue
 	buf       []byte
+	rollup    *rollup.Aggregator // nil without rolled-up rows
 }
 
 // chunk is how much a Writer encodes before it takes its turn at the file.
@@ -134,7 +175,22 @@ func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
 		}
 		w.buf, rows = w.buf[:0], 0
 	}
-	return nil
+	return w.rollUp(ctx, b, e)
+}
+
+// rollUp adds the rolled-up rows of b to their own block. A Write is rolled up as a whole and alone, so what one done tells of stands in no
+// other one's rows.
+func (w *Writer) rollUp(ctx context.Context, b *row.Batch, e *ack.Entry) error {
+	if w.rollup == nil || len(b.Rows) == 0 {
+		return nil
+	}
+	w.rollup.Add(b)
+	w.buf = w.buf[:0]
+	rows := w.rollup.Len()
+	w.rollup.Drain(func(r *rollup.Row) {
+		w.buf = append(w.sink.minuteEncoder.Append(w.buf, r.Minute, r.Dimensions, &r.Sums), '\n')
+	})
+	return w.sink.minute.append(ctx, w.buf, rows, e)
 }
 
 // Flush writes the block now.
@@ -142,6 +198,11 @@ func (w *Writer) Flush(ctx context.Context) error {
 	if w.acks.Len() > 0 {
 		if err := w.sink.journal.flush(ctx); err != nil {
 			return err
+		}
+		if w.sink.minute != nil {
+			if err := w.sink.minute.flush(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return w.acks.Flush(ctx)

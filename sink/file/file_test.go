@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"dredge/row"
+	"dredge/row/encode"
 	"dredge/sink"
 	"dredge/sink/sinktest"
 	"dredge/stream"
@@ -31,7 +33,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, cfg Config, d *disk) *Sink {
 	t.Helper()
-	s, err := newSink(cfg, Deps{Encoder: sinktest.Encoder{}, Registry: prometheus.NewPedanticRegistry()}, d)
+	minute, err := encode.NewMinute(row.DefaultConfig().Columns(row.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSink(cfg, Deps{Encoder: sinktest.Encoder{}, Minute: minute, Registry: prometheus.NewPedanticRegistry()}, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +121,9 @@ func TestContract(t *testing.T) {
 				dir := t.TempDir()
 				cfg := cfg
 				cfg.Path = filepath.Join(dir, cfg.Path)
+				if cfg.MinutePath != "" {
+					cfg.MinutePath = filepath.Join(t.TempDir(), cfg.MinutePath)
+				}
 				d := &disk{}
 				s := open(t, cfg, d)
 				return sinktest.Harness{
@@ -139,6 +148,10 @@ func TestContract(t *testing.T) {
 	small := cfg
 	small.BlockBytes, small.Fsync = 4<<10, FsyncCommit
 	run("SmallBlocks", small)
+
+	minute := cfg
+	minute.MinutePath = "rows_1m.jsonl"
+	run("Minute", minute)
 
 	direct := cfg
 	direct.FlushInterval = 0
