@@ -86,7 +86,7 @@ var directions = map[string][]string{
 	"metadata":           {"metadata/event"},
 	"consumer/window":    {"stream"},
 	"consumer":           {"stream", "consumer"},
-	"sink":               {"stream", "row", "sink"},
+	"sink":               {"stream", "row", "row/rollup", "sink"},
 	"enrich":             {"flowlog", "row", "metadata"},
 	"pipeline":           {"stream", "flowlog", "flowlog/envelope", "row", "sink"},
 	"internal/telemetry": {},
