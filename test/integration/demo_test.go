@@ -15,7 +15,7 @@ func TestDemo(t *testing.T) {
 	prom := startPrometheus(t, demo.url)
 	t.Run("Page", func(t *testing.T) { testPage(t, demo.url) })
 	t.Run("Metrics", func(t *testing.T) { testMetrics(t, demo.url) })
-	t.Run("Dashboard", func(t *testing.T) { testDashboard(t, prom) })
+	t.Run("Dashboards", func(t *testing.T) { testDashboards(t, prom) })
 	t.Run("Verdict", func(t *testing.T) {
 		if err := demo.interrupt(); err != nil {
 			t.Errorf("the demo ended with %v:\n%s", err, demo.output())
