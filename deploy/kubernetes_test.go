@@ -478,8 +478,8 @@ func TestTerraform(t *testing.T) {
 	}
 
 	defaults := map[string]string{}
-	for _, block := range strings.Split(string(read(t, "terraform/variables.tf")), "\nvariable ") {
-		name := strings.Trim(strings.TrimPrefix(strings.Fields(block)[0], "variable"), `"`)
+	for _, block := range strings.Split("\n"+string(read(t, "terraform/variables.tf")), "\nvariable ")[1:] {
+		name := strings.Trim(strings.Fields(block)[0], `"`)
 		if m := regexp.MustCompile(`(?s)\n  default += (\[.*?\]|\S+)\n`).FindStringSubmatch(block); m != nil {
 			defaults[name] = strings.Join(strings.FieldsFunc(m[1], func(r rune) bool { return strings.ContainsRune("[]\", \n", r) }), " ")
 		}
