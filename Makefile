@@ -20,6 +20,9 @@ test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outsid
 full: ## the acceptance tests at their full numbers, where make test runs smaller ones
 	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestS3$$' ./metadata/store
 
+truth: ## names against the simulator's ground truth, with the joins of others beside; a dated report with REPORT=file
+	$(GO) run ./test/truth $(if $(REPORT),-report $(REPORT)) $(ARGS)
+
 race: ## the same tests under the race detector
 	$(GO) test -race -timeout 20m ./...
 
@@ -57,4 +60,4 @@ generate: ## rewrite docs/reference from the code
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos generate build
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos generate build truth

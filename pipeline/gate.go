@@ -80,7 +80,7 @@ func (g *gate) wait(ctx context.Context, in *flowlog.Batch, oldest time.Time, st
 	if g.watermarks == nil || len(in.Records) == 0 || !g.waits(oldest) {
 		return 0, nil
 	}
-	need := newestEnd(in) + g.guard.Milliseconds()
+	need := NewestEnd(in) + g.guard.Milliseconds()
 	start := time.Now()
 	if oldest.After(start) { // a wrong clock; it must not lengthen the wait
 		oldest = start
@@ -126,9 +126,9 @@ func (g *gate) wait(ctx context.Context, in *flowlog.Batch, oldest time.Time, st
 	}
 }
 
-// newestEnd is the latest flow end in the batch in Unix milliseconds. An end beyond the payload's arrival is a wrong clock
+// NewestEnd is the latest flow end in the batch in Unix milliseconds: with the guard, how far identity must be complete. An end beyond the payload's arrival is a wrong clock
 // or a wrong number: nobody can know the future, so it counts as the arrival.
-func newestEnd(in *flowlog.Batch) int64 {
+func NewestEnd(in *flowlog.Batch) int64 {
 	var newest int64
 	origin, arrived := ^uint32(0), int64(0)
 	for i := range in.Records {

@@ -1,6 +1,11 @@
 package flowgen
 
-import "dredge/metadata/event"
+import (
+	"slices"
+	"strings"
+
+	"dredge/metadata/event"
+)
 
 // LatestValue is the join that most pipelines have: a map from address to whoever was last said to have it. It is kind to
 // itself: a release removes only the owner that it names, and pods and tasks are not hidden by their node's interface.
@@ -49,6 +54,71 @@ func (m *LatestValue) Name(scope, ip string) string {
 		return h.app
 	}
 	return m.lower[k].app
+}
+
+// Versioned is the join that better pipelines have: a history of owners for each address, asked for the time at which the flow
+// began. A release ends the tenure of the owner that it names and of nobody else. It knows no guard, no watermark and no
+// heartbeat, and takes the owner that came last.
+type Versioned struct {
+	upper, lower map[scoped][]version
+}
+
+type version struct {
+	owner, app string
+	from, to   int64
+}
+
+// NewVersioned returns an empty history.
+func NewVersioned() *Versioned {
+	return &Versioned{upper: map[scoped][]version{}, lower: map[scoped][]version{}}
+}
+
+// Apply takes an event as it arrives.
+func (m *Versioned) Apply(e *event.Event) {
+	if e.IP == "" {
+		return
+	}
+	layer := m.upper
+	if strings.HasPrefix(e.Owner, "eni:") {
+		layer = m.lower
+	}
+	k := scoped{e.Scope, e.IP}
+	vs := layer[k]
+	switch e.Op {
+	case event.Assign:
+		v := version{owner: e.Owner, from: e.From, to: forever}
+		if e.To != 0 {
+			v.to = e.To
+		}
+		if e.WL != nil {
+			v.app = e.WL.App
+		}
+		i := len(vs)
+		for i > 0 && vs[i-1].from > v.from {
+			i--
+		}
+		layer[k] = slices.Insert(vs, i, v)
+	case event.Release:
+		for i := range vs {
+			if vs[i].owner == e.Owner && vs[i].from <= e.To {
+				vs[i].to = min(vs[i].to, e.To)
+			}
+		}
+	default: // the rest says nothing of who has an address
+	}
+}
+
+// Name returns the application that is said to have had the address at a time (Unix milliseconds), "" for none.
+func (m *Versioned) Name(scope, ip string, at int64) string {
+	k := scoped{scope, ip}
+	for _, layer := range [...]map[scoped][]version{m.upper, m.lower} {
+		for _, v := range slices.Backward(layer[k]) {
+			if v.from <= at && at < v.to {
+				return v.app
+			}
+		}
+	}
+	return ""
 }
 
 // BaselineResult is how a latest-value join did, asked at the time each line arrived and told the true scope of both ends.

@@ -169,10 +169,33 @@ type edge struct {
 	until    float64 // cumulated weight
 }
 
+// plainApps are the applications of an estate of instances alone.
+func (s *Sim) plainApps() []appSpec {
+	n := s.cfg.ExtraApps
+	specs := make([]appSpec, n)
+	for i := range specs {
+		var calls strings.Builder
+		for range s.estate.between(2, 6) {
+			fmt.Fprintf(&calls, "svc-%03d ", s.estate.IntN(n))
+		}
+		specs[i] = appSpec{
+			name: fmt.Sprintf("svc-%03d", i), vpc: "prod", kind: kindInstance, port: uint16(7100 + i%800), proto: protoTCP,
+			members: max(1, s.cfg.Instances/n), team: fmt.Sprintf("team-%02d", i%17), calls: calls.String(),
+		}
+	}
+	return specs
+}
+
 // catalogue makes the applications and their graph; extra ones get a random graph.
 func (s *Sim) catalogue() {
 	specs := append([]appSpec(nil), appSpecs...)
+	if s.cfg.Instances > 0 {
+		specs = s.plainApps()
+	}
 	for i := range s.cfg.ExtraApps {
+		if s.cfg.Instances > 0 {
+			break
+		}
 		var calls strings.Builder
 		for range s.estate.between(1, 4) {
 			// Calls stay inside one VPC: both VPCs get every second one.

@@ -207,6 +207,8 @@ func (s *Sim) start(k kind, a *app, sub *subnet, now int64, initial bool) *owner
 		phase: s.churn.Int64N(sub.vpc.interval), stream: "eni-0" + id + "-all",
 	}
 	o.iface, o.id = f, "eni:"+f.id
+	// By the id, not by a draw: the rest of the world stays as it was.
+	f.logged = sub.vpc.logged && float64(mix(s.ids)>>11)/(1<<53) >= s.cfg.Logs.Unlogged
 	if k.accountUnknown() {
 		f.account = "unknown"
 	}
@@ -245,7 +247,7 @@ func (s *Sim) start(k kind, a *app, sub *subnet, now int64, initial bool) *owner
 		}
 	}
 	s.tellBirth(o)
-	if sub.vpc.logged {
+	if f.logged {
 		s.scheduleFlush(f)
 	}
 	return o

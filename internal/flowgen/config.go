@@ -116,6 +116,8 @@ type Logs struct {
 	MaxLines int
 	// RandomKeys spreads payloads by a random partition key instead of by log stream.
 	RandomKeys bool
+	// Unlogged is the share of interfaces whose flows nobody logs, although those of their VPC are said to be logged.
+	Unlogged float64
 	// SkipShare is the share of intervals in which AWS loses half of the records and says SKIPDATA.
 	SkipShare float64
 	// ControlEvery is the time between control messages of each log group; 0 sends none.
@@ -149,6 +151,9 @@ type Config struct {
 	Scale float64
 	// ExtraApps adds applications with a random dependency graph to the VPCs prod and dev.
 	ExtraApps int
+	// Instances, when positive, makes another estate: the ExtraApps applications, with that many instances in all, in the VPC
+	// prod, and no traffic but theirs. It is the setting in which joins are compared most simply.
+	Instances int
 	// ConnRate is the number of connections opened per second of virtual time.
 	ConnRate float64
 	// DeadShare is the share of connections to addresses that lost their owner in the last minutes.
@@ -214,6 +219,9 @@ func (c *Config) Validate() error {
 	if c.ConnRate <= 0 {
 		bad("ConnRate: %v must be positive; 100 suits most uses", c.ConnRate)
 	}
+	if c.Instances < 0 || c.Instances > 0 && c.ExtraApps < 2 {
+		bad("Instances: %d with %d ExtraApps; write at least two applications that they belong to", c.Instances, c.ExtraApps)
+	}
 	if c.ExtraApps < 0 || c.IdleInterfaces < 0 {
 		bad("ExtraApps, IdleInterfaces: below 0; write 0 for none")
 	}
@@ -221,6 +229,7 @@ func (c *Config) Validate() error {
 	share("ProbeShare", c.ProbeShare)
 	share("IPv6Share", c.IPv6Share)
 	share("Churn.ShortShare", c.Churn.ShortShare)
+	share("Logs.Unlogged", c.Logs.Unlogged)
 	share("Logs.SkipShare", c.Logs.SkipShare)
 	share("Identity.ReleaseLoss", c.Identity.ReleaseLoss)
 	positive("Churn.ShortMean", c.Churn.ShortMean)

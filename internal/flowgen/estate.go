@@ -76,6 +76,7 @@ type iface struct {
 	owner                      *owner
 	phase                      int64
 	born, dies                 int64
+	logged                     bool
 	flows                      []observation
 	stream                     string
 }

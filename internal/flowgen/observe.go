@@ -22,7 +22,7 @@ type observation struct {
 
 // see registers a view of c at f, to be cut by f's aggregation intervals.
 func (s *Sim) see(c *conn, f *iface, v view) {
-	if !f.subnet.vpc.logged {
+	if !f.logged {
 		return
 	}
 	// On the own side a record has the interface's primary address, whichever one the packet had.

@@ -81,6 +81,8 @@ func (s *Sim) openOne() {
 		s.openToDead()
 	case p < s.cfg.DeadShare+s.cfg.ProbeShare:
 		s.openProbe()
+	case s.cfg.Instances > 0:
+		s.openEdge()
 	default:
 		switch kind := r.IntN(100); {
 		case kind < 68:

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"dredge/internal/flowgen"
+)
+
+// TestJ2Small names nobody wrongly in a few minutes of the hardest settings. It asserts the first half of J2 (no wrong name, no
+// pair of applications that never talked) over some hundred thousand ends; the whole check, with the stated share of named ends
+// and the full numbers, is `make truth`.
+func TestJ2Small(t *testing.T) {
+	for _, sc := range scenarios() {
+		switch sc.name {
+		case "default", "instant-reuse", "start-early-unlogged", "start-either-fresh", "estate-all":
+		default:
+			continue
+		}
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := sc.config(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
+			cfg.Instances /= 8
+			cfg.Churn.LongMean /= 4
+			cfg.ConnRate /= 3
+			r, err := measure(t.Context(), cfg, 10*time.Minute, sc.hold)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sc.share = 0
+			if err := r.judge(&sc); err != nil {
+				t.Errorf("%v; the first wrong names:\n%s", err, strings.Join(r.examples[:min(len(r.examples), 5)], "\n"))
+			}
+			if r.dredge.Ends < 20_000 || 2*r.dredge.Named < r.dredge.Ends {
+				t.Errorf("%d of %d owned ends named", r.dredge.Named, r.dredge.Ends)
+			}
+			if r.versioned.Wrong == 0 && r.latest.Wrong == 0 {
+				t.Error("nothing here could be named wrongly: the baselines were never wrong")
+			}
+		})
+	}
+}
+
+// The judge itself: a wrong name, one of nobody's address and a phantom pair are each found.
+func TestJudge(t *testing.T) {
+	sim, err := flowgen.New(base(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r result
+	r.init()
+	e := flowgen.Expected{Status: "OK", SrcApp: "a", SrcOwned: true, Bytes: 10}
+	r.dredge.line(&e, "a", "")   // right; the destination was nobody's
+	r.dredge.line(&e, "b", "")   // another's name
+	r.dredge.line(&e, "", "c")   // a name where there was nobody
+	r.dredge.line(&e, "zz", "a") // twice wrong, and they never talked
+	r.phantoms(sim.Truth())
+	if s := r.dredge; s.Ends != 4 || s.Named != 1 || s.Wrong != 4 || s.WrongBytes != 30 || s.phantom != 1 {
+		t.Errorf("%+v", s)
+	}
+	if err := r.judge(&scenario{name: "x", share: 0.9}); err == nil || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("judged %v, want three faults", err)
+	}
+	var none result
+	if none.judge(&scenario{name: "x"}) == nil {
+		t.Error("nothing at all was found good")
+	}
+}
