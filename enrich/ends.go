@@ -113,7 +113,19 @@ func (j *join) copy(f *flow, out *row.Row) (timed bool) {
 		}
 	}
 	out.Start, out.End = f.w.Start, f.w.End
+	out.Late = j.late(out)
 	return out.Missing&row.MissingTime == 0
+}
+
+// late says whether the line of out came too long after its flow began. A line of which the arrival is not known is in time.
+func (j *join) late(out *row.Row) bool {
+	if j.e.lateAfter == 0 || int(out.Origin) >= len(j.in.Origins) {
+		return false
+	}
+	if out.Origin != j.arrivedOf || j.arrived == 0 {
+		j.arrivedOf, j.arrived = out.Origin, j.in.Origins[out.Origin].Arrived.UnixMilli()
+	}
+	return j.arrived > 0 && j.arrived-out.Start > j.e.lateAfter
 }
 
 func missing(present *flowlog.FieldSet) row.Missing {

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -32,6 +33,8 @@ type Config struct {
 	// ColumnSets are the sets of columns that rows are written with: row.Config.ColumnSets. What no column asks for is not
 	// looked up.
 	ColumnSets []row.Set
+	// LateAfter is row.Config.LateAfter: how long after a flow's start its line may arrive before the row is late; 0 is never.
+	LateAfter time.Duration
 }
 
 // DefaultConfig never guesses and fills the core columns.
@@ -74,6 +77,7 @@ type Enricher struct {
 	naming    metadata.Grades
 	endpoints bool
 	tags      bool
+	lateAfter int64 // milliseconds, 0 is never
 
 	identities *identities
 	metrics    *metrics
@@ -101,6 +105,7 @@ func New(c Config, d Deps) (*Enricher, error) {
 		resolver: d.Resolver, public: d.Public, naming: c.NamingGrades,
 		endpoints:  slices.Contains(c.ColumnSets, row.Endpoint),
 		tags:       slices.Contains(c.ColumnSets, row.TagSet),
+		lateAfter:  c.LateAfter.Milliseconds(),
 		identities: newIdentities(),
 		metrics:    newMetrics(d.Registerer),
 	}
@@ -209,6 +214,9 @@ type join struct {
 	vpcScope  metadata.Scope
 	origin    uint32
 	originENI string
+	// arrived is when the lines of arrivedOf did; 0 is not looked at yet.
+	arrivedOf uint32
+	arrived   int64
 
 	lastFacts    facts
 	lastIdentity *party

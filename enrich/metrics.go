@@ -14,7 +14,7 @@ const grades = int(metadata.PublicEnd) + 1
 type counts struct {
 	rows, unsure, notCounted, noDirection, noTime int
 	taskMismatches, tagMismatches                 int
-	serviceMismatches                             int
+	serviceMismatches, late                       int
 	grades                                        [grades]int
 	statuses                                      [row.Statuses]int
 }
@@ -34,6 +34,9 @@ func (c *counts) row(r *row.Row) {
 	if !r.Counted {
 		c.notCounted++
 	}
+	if r.Late {
+		c.late++
+	}
 	if r.Direction == row.DirectionUnknown {
 		c.noDirection++
 	}
@@ -44,7 +47,7 @@ func (c *counts) row(r *row.Row) {
 
 type metrics struct {
 	rows, unsure, notCounted, noDirection, noTime, taskMismatches, tagMismatches prometheus.Counter
-	serviceMismatches                                                            prometheus.Counter
+	serviceMismatches, late                                                      prometheus.Counter
 	grades                                                                       [grades]prometheus.Counter
 	statuses                                                                     [row.Statuses]prometheus.Counter
 }
@@ -68,6 +71,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		noTime:            counter("untimed_rows_total", "Rows whose record has neither start nor end; their ends can't be named."),
 		taskMismatches:    counter("task_mismatches_total", "Local ends that the record's ECS fields and identity name differently."),
 		tagMismatches:     counter("tag_mismatches_total", "Named local ends whose record carries tags of which none is the name."),
+		late:              counter("late_rows_total", "Rows whose line arrived later after the start of the flow than rows.late_after."),
 		serviceMismatches: counter("service_mismatches_total", "Public ends of which the record and the published ranges name different AWS services; the record's name stands."),
 	}
 	ends := vector("graded_ends_total", "Ends of rows, two for each row, by grade.", "grade")
@@ -95,6 +99,7 @@ func (m *metrics) add(c *counts) {
 		{m.taskMismatches, c.taskMismatches},
 		{m.tagMismatches, c.tagMismatches},
 		{m.serviceMismatches, c.serviceMismatches},
+		{m.late, c.late},
 	} {
 		if x.n > 0 {
 			x.counter.Add(float64(x.n))

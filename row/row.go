@@ -95,6 +95,10 @@ type Row struct {
 	Counted     bool
 	CountedHow  CountedHow
 	Path        Path
+
+	// Late says that the flow began longer before its line arrived than the configured bound: a sink that has a place of its own
+	// for such rows writes it there.
+	Late bool
 }
 
 // ServicePort is the port of the side that did not open the connection; false when it is not known which that was.

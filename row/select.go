@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Instant is which of a flow's two instants becomes the row's time.
@@ -23,14 +24,20 @@ type Config struct {
 	ColumnSets []Set `yaml:"column_sets"`
 	// Time is which instant of the flow becomes the row's time: start or end.
 	Time Instant `yaml:"time"`
+	// LateAfter is how long after a flow's start its line may arrive before the row is late: late rows are counted, and go to a
+	// place of their own where the sink has one, so that they do not disturb what is already closed; 0s for never.
+	LateAfter time.Duration `yaml:"late_after"`
 	// MinuteDimensions are what rows of the one-minute grain are rolled up by; every further one makes more rows. The measures are
 	// always there, and action must be among the dimensions.
 	MinuteDimensions []string `yaml:"minute_dimensions"`
 }
 
+// leastLateAfter is the usual delay of flow logs: an aggregation interval of ten minutes, and delivery.
+const leastLateAfter = 15 * time.Minute
+
 // DefaultConfig writes the core columns at the flow's start.
 func DefaultConfig() Config {
-	return Config{Time: AtStart, MinuteDimensions: DefaultMinuteDimensions()}
+	return Config{Time: AtStart, LateAfter: time.Hour, MinuteDimensions: DefaultMinuteDimensions()}
 }
 
 // Validate reports every fault of c.
@@ -47,6 +54,9 @@ func (c Config) Validate() error {
 	}
 	if c.Time != AtStart && c.Time != AtEnd {
 		errs = append(errs, fmt.Errorf("time: %q is no instant of a flow; write start or end", string(c.Time)))
+	}
+	if c.LateAfter < 0 || c.LateAfter > 0 && c.LateAfter < leastLateAfter {
+		errs = append(errs, fmt.Errorf("late_after: %s is out of range; flow logs are often 15 minutes old when they arrive, so write at least %s, or 0s for never", c.LateAfter, leastLateAfter))
 	}
 	errs = append(errs, c.validateMinute()...)
 	return errors.Join(errs...)

@@ -48,6 +48,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	join, err := enrich.New(enrich.Config{
 		NamingGrades: c.Identity.Store.Naming(),
 		ColumnSets:   c.Rows.NeededSets(),
+		LateAfter:    c.Rows.LateAfter,
 	}, enrich.Deps{Resolver: d.identity, Public: d.public, Registerer: d.reg})
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)

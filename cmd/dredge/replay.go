@@ -79,6 +79,7 @@ func (o replayOptions) configuration() (config.Config, error) {
 	}
 	// The past may lie before any retention: a replay forgets nothing.
 	c.Identity.Store.Retention = maxRetention
+	c.Rows.LateAfter = 0 // everything of the past is late
 	return c, c.Validate()
 }
 

@@ -69,6 +69,16 @@ func (a *Aggregator) Add(b *row.Batch) {
 	a.added += len(b.Rows)
 }
 
+// AddTimely is Add without the rows that are late, for a sink that writes those elsewhere.
+func (a *Aggregator) AddTimely(b *row.Batch) {
+	for i := range b.Rows {
+		if r := &b.Rows[i]; !r.Late {
+			a.group(b, i, row.MinuteOf(r)).Sums.Add(r)
+			a.added++
+		}
+	}
+}
+
 // group returns the group of row i, made when there is none. It is good until the next call.
 func (a *Aggregator) group(b *row.Batch, i int, minute int64) *Row {
 	first := len(a.arena)

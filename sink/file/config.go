@@ -40,6 +40,9 @@ type Config struct {
 	// MinutePath is a second file, for rows rolled up by minute: one row for all that are equal in the rows of one Write; empty for
 	// none. It is compressed, rotated and written as Path is.
 	MinutePath string `yaml:"minute_path"`
+	// LatePath is another file, for the rows that are later than rows.late_after; they are then neither in Path nor in MinutePath.
+	// Empty writes them with the others. It is compressed, rotated and written as Path is.
+	LatePath string `yaml:"late_path"`
 	// Compression is none, gzip, zstd, or auto: by the path's ending, .gz or .zst.
 	Compression Compression `yaml:"compression"`
 	// FlushInterval is how long rows wait for company before they are written; it is also the least latency of a row.
@@ -95,8 +98,10 @@ func (c Config) Validate() error {
 	check(c.Path != "", "path: empty; write a file, or - for standard output")
 	check(!strings.HasSuffix(c.Path, "/"), "path: %q is a directory; write a file in it, for example %q", c.Path, filepath.Join(c.Path, "rows.jsonl"))
 	check(!strings.HasSuffix(c.MinutePath, "/"), "minute_path: %q is a directory; write a file in it, for example %q", c.MinutePath, filepath.Join(c.MinutePath, "rows_1m.jsonl"))
+	check(!strings.HasSuffix(c.LatePath, "/"), "late_path: %q is a directory; write a file in it, for example %q", c.LatePath, filepath.Join(c.LatePath, "rows_late.jsonl"))
 	check(c.MinutePath == "" || c.MinutePath != c.Path, "minute_path: %q is path too; write another file", c.MinutePath)
-	check(c.MinutePath != Stdout || !c.rotates(), "rotate_bytes, rotate_age: standard output cannot rotate; write a file as minute_path, or 0")
+	check(c.LatePath == "" || c.LatePath != c.Path && c.LatePath != c.MinutePath, "late_path: %q is path or minute_path too; write another file", c.LatePath)
+	check(c.MinutePath != Stdout && c.LatePath != Stdout || !c.rotates(), "rotate_bytes, rotate_age: standard output cannot rotate; write files as minute_path and late_path, or 0")
 	switch c.Compression {
 	case CompressionAuto, CompressionNone, CompressionGzip, CompressionZstd:
 	default:

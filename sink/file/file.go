@@ -54,6 +54,8 @@ type Sink struct {
 	minute        *journal
 	minuteEncoder MinuteEncoder
 	rollups       *rollup.Metrics
+	// late is nil when late rows are written with the others.
+	late *journal
 }
 
 // New makes a Sink. Nothing is opened before the first row. The caller closes the Sink.
@@ -75,6 +77,11 @@ func newSink(cfg Config, deps Deps, open opener) (*Sink, error) {
 		s.minute = newJournal(second, open, newMetrics("dredge_sink_file_minute_", deps.Registry))
 		s.minuteEncoder, s.rollups = deps.Minute, rollup.NewMetrics(deps.Registry)
 	}
+	if cfg.LatePath != "" {
+		second := cfg
+		second.Path = cfg.LatePath
+		s.late = newJournal(second, open, newMetrics("dredge_sink_file_late_", deps.Registry))
+	}
 	return s, nil
 }
 
@@ -83,6 +90,9 @@ func (s *Sink) Check(context.Context) error {
 	err := check(s.cfg.Path)
 	if s.minute != nil {
 		err = errors.Join(err, check(s.cfg.MinutePath))
+	}
+	if s.late != nil {
+		err = errors.Join(err, check(s.cfg.LatePath))
 	}
 	return err
 }
@@ -126,11 +136,23 @@ func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.
 
 // Close writes what waits if that is possible at once, and completes the files.
 func (s *Sink) Close() error {
-	err := s.journal.close()
-	if s.minute != nil {
-		err = errors.Join(err, s.minute.close())
+	var errs []error
+	for _, j := range s.journals() {
+		errs = append(errs, j.close())
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// journals are the files that are written.
+func (s *Sink) journals() []*journal {
+	list := []*journal{s.journal}
+	if s.minute != nil {
+		list = append(list, s.minute)
+	}
+	if s.late != nil {
+		list = append(list, s.late)
+	}
+	return list
 }
 
 // Writer takes the rows of one partition. done runs while the file is held, so it must not write to the sink.
@@ -162,20 +184,39 @@ func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, don
 }
 
 func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
+	if w.sink.late == nil {
+		if err := w.encode(ctx, b, e, w.sink.journal, func(*row.Row) bool { return true }); err != nil {
+			return err
+		}
+		return w.rollUp(ctx, b, e)
+	}
+	if err := w.encode(ctx, b, e, w.sink.journal, func(r *row.Row) bool { return !r.Late }); err != nil {
+		return err
+	}
+	if err := w.encode(ctx, b, e, w.sink.late, func(r *row.Row) bool { return r.Late }); err != nil {
+		return err
+	}
+	return w.rollUp(ctx, b, e)
+}
+
+// encode adds the rows of b that belong there to the block of j.
+func (w *Writer) encode(ctx context.Context, b *row.Batch, e *ack.Entry, j *journal, belongs func(*row.Row) bool) error {
 	rows := 0
 	w.buf = w.buf[:0]
 	for i := range b.Rows {
-		w.buf = append(w.sink.encoder.Append(w.buf, b, i), '\n')
-		rows++
-		if len(w.buf) < chunk && i < len(b.Rows)-1 {
+		if belongs(&b.Rows[i]) {
+			w.buf = append(w.sink.encoder.Append(w.buf, b, i), '\n')
+			rows++
+		}
+		if rows == 0 || len(w.buf) < chunk && i < len(b.Rows)-1 {
 			continue
 		}
-		if err := w.sink.journal.append(ctx, w.buf, rows, e); err != nil {
+		if err := j.append(ctx, w.buf, rows, e); err != nil {
 			return err
 		}
 		w.buf, rows = w.buf[:0], 0
 	}
-	return w.rollUp(ctx, b, e)
+	return nil
 }
 
 // rollUp adds the rolled-up rows of b to their own block. A Write is rolled up as a whole and alone, so what one done tells of stands in no
@@ -184,9 +225,16 @@ func (w *Writer) rollUp(ctx context.Context, b *row.Batch, e *ack.Entry) error {
 	if w.rollup == nil || len(b.Rows) == 0 {
 		return nil
 	}
-	w.rollup.Add(b)
-	w.buf = w.buf[:0]
+	if w.sink.late == nil {
+		w.rollup.Add(b)
+	} else {
+		w.rollup.AddTimely(b)
+	}
 	rows := w.rollup.Len()
+	if rows == 0 {
+		return nil
+	}
+	w.buf = w.buf[:0]
 	w.rollup.Drain(func(r *rollup.Row) {
 		w.buf = append(w.sink.minuteEncoder.Append(w.buf, r.Minute, r.Dimensions, &r.Sums), '\n')
 	})
@@ -196,11 +244,8 @@ func (w *Writer) rollUp(ctx context.Context, b *row.Batch, e *ack.Entry) error {
 // Flush writes the block now.
 func (w *Writer) Flush(ctx context.Context) error {
 	if w.acks.Len() > 0 {
-		if err := w.sink.journal.flush(ctx); err != nil {
-			return err
-		}
-		if w.sink.minute != nil {
-			if err := w.sink.minute.flush(ctx); err != nil {
+		for _, j := range w.sink.journals() {
+			if err := j.flush(ctx); err != nil {
 				return err
 			}
 		}
