@@ -100,6 +100,9 @@ func (g *Gatherer) visibility() time.Duration {
 // Run gathers until ctx ends, gives back what it holds, and returns when nothing that it started runs.
 func (g *Gatherer) Run(ctx context.Context) error {
 	if err := g.ledger.init(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	work, ctx := errgroup.WithContext(ctx)

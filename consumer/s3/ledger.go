@@ -100,7 +100,7 @@ const (
 
 type item = map[string]types.AttributeValue
 
-func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+func str(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
@@ -243,8 +243,8 @@ func refused(err error) (item, bool) {
 func (l *ledger) form(ctx context.Context, id string, now time.Time) error {
 	_, err := l.api.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &l.table, Item: item{
-			attrID: text(mouthfulPrefix + id), attrState: text(string(StateForming)), attrCreated: number(now.UnixMilli()),
-			attrUnsent: text(unsentMark), attrExpires: l.expires(now),
+			attrID: str(mouthfulPrefix + id), attrState: str(string(StateForming)), attrCreated: number(now.UnixMilli()),
+			attrUnsent: str(unsentMark), attrExpires: l.expires(now),
 		},
 	})
 	if err != nil {
@@ -256,7 +256,7 @@ func (l *ledger) form(ctx context.Context, id string, now time.Time) error {
 // take puts o into the forming mouthful id, unless it is in another one already; then fresh is false and the notification can be
 // acknowledged. It returns errForming when the other one may yet be abandoned.
 func (l *ledger) take(ctx context.Context, o Object, id string, now time.Time) (fresh bool, err error) {
-	it := item{attrID: text(o.ledgerKey()), attrMouthful: text(id), attrBytes: number(o.Size), attrCreated: number(now.UnixMilli()), attrExpires: l.expires(now)}
+	it := item{attrID: str(o.ledgerKey()), attrMouthful: str(id), attrBytes: number(o.Size), attrCreated: number(now.UnixMilli()), attrExpires: l.expires(now)}
 	_, err = l.api.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &l.table, Item: it, ConditionExpression: aws.String("attribute_not_exists(id)"),
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
@@ -280,7 +280,7 @@ func (l *ledger) take(ctx context.Context, o Object, id string, now time.Time) (
 	}
 	_, err = l.api.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &l.table, Item: it, ConditionExpression: aws.String("mouthful = :other"),
-		ExpressionAttributeValues:           item{":other": text(other)},
+		ExpressionAttributeValues:           item{":other": str(other)},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	if old, ok := refused(err); ok {
@@ -322,7 +322,7 @@ func (l *ledger) gone(ctx context.Context, id string, now time.Time) (bool, erro
 // abandon ends a mouthful that is forming; errLost says that it no longer was.
 func (l *ledger) abandon(ctx context.Context, id string) error {
 	_, err := l.update(ctx, id, "SET #state = :abandoned REMOVE unsent", "#state = :forming OR #state = :abandoned", item{
-		":abandoned": text(string(StateAbandoned)), ":forming": text(string(StateForming)),
+		":abandoned": str(string(StateAbandoned)), ":forming": str(string(StateForming)),
 	})
 	if _, ok := refused(err); ok {
 		return errLost
@@ -335,7 +335,7 @@ func (l *ledger) abandon(ctx context.Context, id string) error {
 
 func (l *ledger) update(ctx context.Context, id, expression, condition string, values item) (item, error) {
 	in := &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + id)}, UpdateExpression: &expression, ConditionExpression: &condition,
+		TableName: &l.table, Key: item{attrID: str(mouthfulPrefix + id)}, UpdateExpression: &expression, ConditionExpression: &condition,
 		ExpressionAttributeValues: values, ReturnValues: types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		ExpressionAttributeNames:            map[string]string{"#state": attrState},
@@ -350,7 +350,7 @@ func (l *ledger) update(ctx context.Context, id, expression, condition string, v
 // seal fixes the files of a mouthful: from here on it will be read. errAbandoned says that it will never be.
 func (l *ledger) seal(ctx context.Context, m *Mouthful, list []byte) error {
 	_, err := l.update(ctx, m.ID, "SET #state = :sealed, packed = :list, file_count = :files, total_bytes = :bytes", "#state = :forming", item{
-		":sealed": text(string(StateSealed)), ":forming": text(string(StateForming)),
+		":sealed": str(string(StateSealed)), ":forming": str(string(StateForming)),
 		":list": &types.AttributeValueMemberB{Value: list}, ":files": number(int64(len(m.Files))), ":bytes": number(m.Bytes),
 	})
 	if old, ok := refused(err); ok {
@@ -368,7 +368,7 @@ func (l *ledger) seal(ctx context.Context, m *Mouthful, list []byte) error {
 // markSent notes that the mouthful is in its queue. One that a worker has finished before that is left as it is.
 func (l *ledger) markSent(ctx context.Context, id string) error {
 	_, err := l.update(ctx, id, "SET #state = :sent REMOVE unsent", "#state = :sealed", item{
-		":sent": text(string(StateSent)), ":sealed": text(string(StateSealed)),
+		":sent": str(string(StateSent)), ":sealed": str(string(StateSealed)),
 	})
 	if _, ok := refused(err); err != nil && !ok {
 		return fmt.Errorf("mark mouthful %q as sent: %w", id, err)
@@ -385,7 +385,7 @@ func (l *ledger) unsent(ctx context.Context) ([]string, error) {
 	for {
 		page, err := l.api.Query(ctx, &dynamodb.QueryInput{
 			TableName: &l.table, IndexName: aws.String(unsentIndex), KeyConditionExpression: aws.String("unsent = :one"),
-			ExpressionAttributeValues: item{":one": text(unsentMark)}, ExclusiveStartKey: start,
+			ExpressionAttributeValues: item{":one": str(unsentMark)}, ExclusiveStartKey: start,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list unsent mouthfuls: %w", err)
@@ -401,7 +401,7 @@ func (l *ledger) unsent(ctx context.Context) ([]string, error) {
 
 // get reads a mouthful.
 func (l *ledger) get(ctx context.Context, id string) (Mouthful, error) {
-	out, err := l.api.GetItem(ctx, &dynamodb.GetItemInput{TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + id)}, ConsistentRead: aws.Bool(true)})
+	out, err := l.api.GetItem(ctx, &dynamodb.GetItemInput{TableName: &l.table, Key: item{attrID: str(mouthfulPrefix + id)}, ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return Mouthful{}, fmt.Errorf("read mouthful %q: %w", id, err)
 	}
@@ -434,8 +434,8 @@ func parseMouthful(id string, it item) (Mouthful, error) {
 func (l *ledger) claim(ctx context.Context, id, owner string, now, until time.Time) (Mouthful, error) {
 	it, err := l.update(ctx, id, "SET claim = :me, claim_until = :until ADD tries :one",
 		"(#state = :sealed OR #state = :sent) AND (attribute_not_exists(claim) OR claim = :me OR claim_until < :now)", item{
-			":me": text(owner), ":until": number(until.UnixMilli()), ":now": number(now.UnixMilli()), ":one": number(1),
-			":sealed": text(string(StateSealed)), ":sent": text(string(StateSent)),
+			":me": str(owner), ":until": number(until.UnixMilli()), ":now": number(now.UnixMilli()), ":one": number(1),
+			":sealed": str(string(StateSealed)), ":sent": str(string(StateSent)),
 		})
 	if old, ok := refused(err); ok {
 		switch s := State(textOf(old, attrState)); s {
@@ -467,15 +467,15 @@ func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress,
 	if err != nil {
 		return fmt.Errorf("write progress of mouthful %q: %w", m.ID, err)
 	}
-	values := item{":me": text(m.claim), ":progress": text(string(doc))}
+	values := item{":me": str(m.claim), ":progress": str(string(doc))}
 	switch how {
 	case keepClaim:
 		values[":until"] = number(until.UnixMilli())
 	case endClaim:
-		values[":done"] = text(string(StateDone))
+		values[":done"] = str(string(StateDone))
 	}
 	in := &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: text(mouthfulPrefix + m.ID)}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
+		TableName: &l.table, Key: item{attrID: str(mouthfulPrefix + m.ID)}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
 		ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 	if how == endClaim {
@@ -497,8 +497,8 @@ func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress,
 // quarantine notes on the file's item why it is not read.
 func (l *ledger) quarantine(ctx context.Context, o Object, reason, detail string) error {
 	_, err := l.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: text(o.ledgerKey())}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
-		ExpressionAttributeValues: item{":reason": text(reason), ":detail": text(detail)},
+		TableName: &l.table, Key: item{attrID: str(o.ledgerKey())}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
+		ExpressionAttributeValues: item{":reason": str(reason), ":detail": str(detail)},
 	})
 	if err != nil {
 		return fmt.Errorf("quarantine %q: %w", o.ID(), err)

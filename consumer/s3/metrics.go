@@ -64,3 +64,30 @@ func newGatherMetrics(reg prometheus.Registerer) *gatherMetrics {
 	reg.MustRegister(m.fill)
 	return m
 }
+
+type workMetrics struct {
+	mouthfuls, unfinished, contended, lost, unknown prometheus.Counter
+	files, fileBytes, textBytes, payloads, cut      prometheus.Counter
+	rewinds, errors                                 prometheus.Counter
+	faults, quarantined                             map[string]prometheus.Counter
+}
+
+func newWorkMetrics(reg prometheus.Registerer) *workMetrics {
+	k := maker{reg}
+	return &workMetrics{
+		mouthfuls:   k.counter("mouthfuls_done_total", "Mouthfuls read to their end, with all their rows durable or their files quarantined."),
+		unfinished:  k.counter("mouthfuls_unfinished_total", "Mouthfuls given back with files left to read: at a drain, or because a file or the sink failed."),
+		contended:   k.counter("mouthfuls_contended_total", "Messages whose mouthful another worker was reading."),
+		lost:        k.counter("claims_lost_total", "Mouthfuls that could not be kept or ended because their claim was lost or not extended in time."),
+		unknown:     k.counter("mouthfuls_unknown_total", "Messages that name no mouthful of the ledger, left in their queue."),
+		files:       k.counter("files_read_total", "Files that were read to their end, with all their rows durable."),
+		fileBytes:   k.counter("read_bytes_total", "Bytes, as they lie in S3, of the files that were read to their end."),
+		textBytes:   k.counter("text_bytes_total", "Bytes of text read from files, after decompression; of Parquet, of the lines made of it."),
+		payloads:    k.counter("payloads_total", "Payloads handed to the pipeline."),
+		cut:         k.counter("oversized_values_total", "Lines or JSON values that were cut because they are longer than the limit."),
+		rewinds:     k.counter("rewinds_total", "Times that a file was read again from an earlier position because the sink asked for it."),
+		errors:      k.counter("work_errors_total", "Calls and mouthfuls of a worker that failed and were tried again."),
+		faults:      k.counters("file_faults_total", "Tries to read a file that failed, by reason.", fileReasons()...),
+		quarantined: k.counters("files_quarantined_total", "Files given up, by the reason that stands in the ledger.", fileReasons()...),
+	}
+}
