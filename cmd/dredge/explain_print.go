@@ -104,8 +104,11 @@ func (w *printer) end(which string, e *endStep) {
 	if p := e.Public; p != nil {
 		w.printf("  %-12s %s\n", "public", p.Why)
 		for _, x := range [...]struct{ name, value string }{
-			{"record's service", p.RecordService}, {"published service", p.Service}, {"region", p.Region},
-			{"country", p.Country}, {"AS", autonomous(p)},
+			{"record's service", p.RecordService},
+			{"published service", p.Service},
+			{"region", p.Region},
+			{"country", p.Country},
+			{"AS", autonomous(p)},
 		} {
 			if x.value != "" {
 				w.printf("               %s %s\n", x.name, x.value)
