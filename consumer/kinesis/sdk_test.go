@@ -169,3 +169,25 @@ func TestSDKCost(t *testing.T) {
 		b.wantAll(10 * time.Second)
 	})
 }
+
+// What an idle shard costs: with the defaults at most 60 GetRecords a minute, and nothing else of Kinesis but the list of shards.
+func TestSDKCostOfIdleShards(t *testing.T) {
+	const shards, minutes = 3, 10
+	overSDK(t, shards, func(b *bench, server *awsfake.Server) {
+		b.start("dredge-a")
+		b.advance(5 * time.Second) // the table is being made
+		b.await("all held", time.Minute, func() bool { return b.owned()["dredge-a"] == shards })
+		b.putKeys(server, 1)
+		b.wantAll(10 * time.Second)
+		b.advance(10 * time.Second)
+		server.ResetCounts()
+		b.advance(minutes * time.Minute)
+		n := server.Counts()
+		if reads := n["GetRecords"]; reads > 60*shards*minutes+shards || reads < 50*shards*minutes { // one may stand at each end of the stretch
+			t.Errorf("%.1f GetRecords per idle shard and minute, want at most 60", float64(reads)/shards/minutes)
+		}
+		if n["GetShardIterator"] > 0 || n["ListShards"] > minutes+1 {
+			t.Errorf("%d GetShardIterator and %d ListShards in %d minutes, want none and one a minute", n["GetShardIterator"], n["ListShards"], minutes)
+		}
+	})
+}
