@@ -36,7 +36,7 @@ bench: ## all benchmarks and the whole-path comparison; figures for docs/perform
 fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	@test/fuzz.sh
 
-integration: ## against real servers and a real browser (test/integration, quick selection)
+integration: ## against real servers, a real browser, and Amazon's Java KCL briefly (test/integration, quick selection)
 	@test/integration.sh
 
 interop: ## Amazon's Java KCL against our AWS fake (needs a JDK and Maven)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests of test/integration against real servers and a real browser. Installs what it needs (as root on Debian; elsewhere it
+# The tests of test/integration against real servers and a real browser, and one short scenario of test/interop with Amazon's Java KCL in
+# each of its modes (not when arguments are given). Installs what it needs (as root on Debian; elsewhere it
 # says what is missing), keeps downloads in ${DREDGE_CACHE:-~/.cache/dredge}, and ends only what it started. Arguments go to
 # `go test`, for example -run TestDemo. With DREDGE_SHOTS=folder, pictures of the page are saved there.
 name=integration
@@ -40,6 +41,10 @@ echo "$name: DynamoDB Local at $DREDGE_TEST_DYNAMODB, kinesis-mock at $DREDGE_TE
 log=$DREDGE_STACK_STATE/go-test.log
 status=0
 go test -tags integration -count=1 -timeout 10m -v "$@" ./test/integration/... 2>&1 | tee "$log" | grep -v '^=== ' || status=$?
+if [ $# = 0 ]; then
+  echo "$name: Amazon's Java KCL"
+  TIMEOUT=8m test/interop/run.sh -run '^TestShort$' 2>&1 | tee -a "$log" | grep -v '^=== ' || status=$?
+fi
 # A pipe that filters can hide a failure; the counts below come from the log and the exit code from both.
 passed=$(grep -c '^ *--- PASS' "$log" || true)
 failed=$(grep -c '^ *--- FAIL' "$log" || true)
