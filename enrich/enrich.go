@@ -130,7 +130,7 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 	j := s.start(e, in, out)
 	for i := range in.Records {
 		if i%warmBlock == 0 {
-			j.warm(&s.ahead, in.Records[i:], true)
+			j.warm(&s.ahead, in.Records[i:], allAddresses)
 		}
 		if r := &in.Records[i]; Flow(r) {
 			j.row(r, out.Add())

@@ -76,7 +76,7 @@ func (j *join) scopes(list []metadata.Scope) []metadata.Scope {
 	var f flow
 	for i := range j.in.Records {
 		if i%warmBlock == 0 {
-			j.warm(&j.scratch.ahead, j.in.Records[i:], false)
+			j.warm(&j.scratch.ahead, j.in.Records[i:], noAddresses)
 		}
 		r := &j.in.Records[i]
 		if !Flow(r) {

@@ -60,7 +60,7 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 	defer s.give(a)
 	for i := range in.Records {
 		if i%warmBlock == 0 {
-			j.warm(a, in.Records[i:], true)
+			j.warm(a, in.Records[i:], ownAddress)
 		}
 		r := &in.Records[i]
 		if !Flow(r) || r.Start <= 0 || r.End < r.Start {

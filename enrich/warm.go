@@ -13,9 +13,18 @@ const warmBlock = 64
 // ahead is what a block of records is going to ask.
 type ahead [warmBlock]metadata.Ask
 
+// addresses says which of a record's addresses will be asked for.
+type addresses uint8
+
+const (
+	noAddresses addresses = iota
+	ownAddress
+	allAddresses
+)
+
 // warm lets the view read ahead what the next records will ask of their interface, and of their addresses where the caller wants
 // those too.
-func (j *join) warm(a *ahead, records []flowlog.Record, addresses bool) {
+func (j *join) warm(a *ahead, records []flowlog.Record, which addresses) {
 	if j.warmer == nil {
 		return
 	}
@@ -26,7 +35,8 @@ func (j *join) warm(a *ahead, records []flowlog.Record, addresses bool) {
 		if r.VPCID != "" {
 			ask.Scope = j.scopeOf(r.VPCID)
 		}
-		if addresses {
+		if which != noAddresses {
+			ask.Own = which == ownAddress
 			ask.Src, ask.Dst = packetAddr(r.PktSrcAddr, r.SrcAddr), packetAddr(r.PktDstAddr, r.DstAddr)
 		}
 	}

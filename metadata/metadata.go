@@ -137,6 +137,8 @@ type Ask struct {
 	// Scope is where the addresses will be looked for; NoScope means where ENI is.
 	Scope    Scope
 	Src, Dst netip.Addr
+	// Own says that only that of the addresses which is ENI's own will be looked for.
+	Own bool
 }
 
 // Warmer is a View whose tables are larger than the processor's caches. Warm reads what the look-ups of several dozen records

@@ -2,6 +2,8 @@ package store
 
 import (
 	"cmp"
+	"encoding/binary"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -20,17 +22,50 @@ type owner struct {
 	// written before onlyWorkload becomes non-zero and stays as long as it is.
 	onlyFrom     atomic.Int64
 	onlyWorkload atomic.Uint32
-	// scope and place are those of facts; has says which details there are.
-	scope, place, has atomic.Uint32
+	// scope is that of facts; has says which details there are, and holds the place of facts.
+	scope, has atomic.Uint32
+	// sole is the only IPv4 address that anything was ever told or seen of for this owner, in whatever scope: 0 before the first,
+	// soleNone when there are others.
+	sole atomic.Uint32
 }
 
-// The bits of owner.has: besides two flags, the traits of an owner of which they were told once, two bits each.
+const soleNone = 1<<32 - 1
+
+// mayHold says whether anything was ever told or seen of ow and ip.
+func (ow *owner) mayHold(ip netip.Addr) bool {
+	sole := ow.sole.Load()
+	return sole == 0 || sole == soleNone || ip.Is4() && sole == soleOf(ip)
+}
+
+func soleOf(ip netip.Addr) uint32 {
+	b := ip.As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// noteKey notes that the owners of ev have the address of k. It comes before ev is published, so that nobody who sees ev is told
+// that there is none.
+func noteKey[K comparable](o *owners, k K, ev []evidence) {
+	ip := uint32(soleNone)
+	if k4, ok := any(k).(key4); ok && uint32(k4) != 0 {
+		ip = uint32(k4)
+	}
+	for i := range ev {
+		ow := o.list.at(ev[i].owner)
+		if !ow.sole.CompareAndSwap(0, ip) && ow.sole.Load() != ip {
+			ow.sole.Store(soleNone)
+		}
+	}
+}
+
+// The bits of owner.has: besides two flags, the traits of an owner of which they were told once, two bits each, and the handle
+// of its place.
 const (
 	hasTraits   = 1 << 0 // they were told more than once: ask facts
 	hasListen   = 1 << 1
 	sdcAt       = 2
 	sharedAt    = 4
 	forwarderAt = 6
+	placeAt     = 8
 	traitMask   = 3
 	toldNo      = 1
 	toldYes     = 2
@@ -61,8 +96,12 @@ func (ow *owner) set(f *facts) {
 	if !simple || f.wl[0].from != ow.onlyFrom.Load() {
 		ow.onlyWorkload.Store(0)
 	}
+	if f.place < 1<<(32-placeAt) {
+		has |= f.place << placeAt
+	} else { // nothing real has so many places; facts still has it
+		has |= hasTraits
+	}
 	ow.has.Store(has)
-	ow.place.Store(f.place)
 	ow.scope.Store(uint32(f.scope))
 	ow.facts.Store(f)
 	if simple {

@@ -219,6 +219,7 @@ func load[K comparable](s *Store, a *addresses[K], k K, rehash func(K) uint64, v
 	if len(st.ev) > maxEvidence {
 		s.metrics.forgotten.Add(float64(st.forget()))
 	}
+	noteKey(s.owners, k, st.ev)
 	sh.publish(i, sh.derive(s, st, v4), st, rehash)
 }
 

@@ -295,6 +295,7 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	if len(st.ev) > maxEvidence {
 		s.metrics.forgotten.Add(float64(st.forget()))
 	}
+	noteKey(s.owners, k, st.ev)
 	sh.publish(i, sh.derive(s, st, v4), st, rehash)
 }
 

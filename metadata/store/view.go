@@ -39,7 +39,8 @@ func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interfa
 	}
 	ow, win := s.owners.list.at(owner), s.span(w)
 	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win) // before the rest: see owner.set
-	has, where := ow.has.Load(), s.owners.places.at(ow.place.Load())
+	has := ow.has.Load()
+	where := s.owners.places.at(has >> placeAt)
 	out := metadata.Interface{Scope: metadata.Scope(ow.scope.Load()), Endpoint: metadata.EndpointID(owner), Kind: where.Kind}
 	if has&hasTraits != 0 {
 		f := ow.facts.Load()
@@ -84,8 +85,12 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 	}
 	ip = ip.Unmap()
 	win := s.span(w)
-	sc := metadata.Scope(s.owners.list.at(owner).scope.Load())
+	ow := s.owners.list.at(owner)
+	sc := metadata.Scope(ow.scope.Load())
 	for _, key := range [...]metadata.Scope{keyScope(sc, ip), metadata.Public} {
+		if !ow.mayHold(ip) { // nearly always the other end of the flow
+			break
+		}
 		if key == metadata.Public && !metadata.IsPublic(ip) {
 			continue
 		}
@@ -263,7 +268,7 @@ func (s *Store) PlaceOf(id metadata.EndpointID) metadata.PlaceID {
 	if ow == nil {
 		return 0
 	}
-	return metadata.PlaceID(ow.place.Load())
+	return metadata.PlaceID(ow.has.Load() >> placeAt)
 }
 
 // Place implements metadata.Placer.

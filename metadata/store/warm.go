@@ -43,8 +43,22 @@ func (s *Store) warm(asks []metadata.Ask) int {
 	}
 	var lists [2 * warmBlock]tenures
 	for i := range asks {
-		lists[2*i] = s.peek(scopes[i], asks[i].Src)
-		lists[2*i+1] = s.peek(scopes[i], asks[i].Dst)
+		a := &asks[i]
+		if a.Own {
+			if i > 0 && enis[i] == enis[i-1] {
+				continue // whatever it has was read for the one before
+			}
+			ow := s.owners.list.at(enis[i])
+			if a.Src.IsValid() && ow.mayHold(a.Src) {
+				lists[2*i] = s.peek(scopes[i], a.Src)
+			}
+			if a.Dst.IsValid() && ow.mayHold(a.Dst) {
+				lists[2*i+1] = s.peek(scopes[i], a.Dst)
+			}
+			continue
+		}
+		lists[2*i] = s.peek(scopes[i], a.Src)
+		lists[2*i+1] = s.peek(scopes[i], a.Dst)
 	}
 	var last [2 * warmBlock]uint32
 	for i, list := range lists[:2*len(asks)] {
