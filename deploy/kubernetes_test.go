@@ -231,7 +231,7 @@ func kubernetes(t *testing.T) *manifests {
 		files = append(files, found...)
 	}
 	for _, file := range files {
-		for _, doc := range bytes.Split(read(t, file), []byte("\n---\n")) {
+		for doc := range bytes.SplitSeq(read(t, file), []byte("\n---\n")) {
 			var head plain
 			if err := yaml.Unmarshal(doc, &head); err != nil {
 				t.Fatalf("%s: %v", file, err)
@@ -455,7 +455,7 @@ func TestTerraform(t *testing.T) {
 	granted := action.FindAllString(string(read(t, "terraform/worker.tf")), -1)
 	var documented []string
 	for _, file := range []string{"/docs/consumer.md", "/docs/sources.md"} {
-		for _, line := range strings.Split(string(read(t, root+file)), "\n") {
+		for line := range strings.SplitSeq(string(read(t, root+file)), "\n") {
 			if strings.HasPrefix(line, "| `") { // the tables of permissions
 				documented = append(documented, action.FindAllString(line, -1)...)
 			}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,7 +116,11 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
 		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
 	}
-	handlers := page.Handlers(status.status)
+	var settings strings.Builder
+	if err := c.WriteYAML(&settings); err != nil {
+		return nil, errors.Join(err, s.outputs.close())
+	}
+	handlers := page.Handlers(status.status, settings.String())
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},

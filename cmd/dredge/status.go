@@ -81,6 +81,15 @@ func (s *statusPage) status() page.Status {
 			Time: r.Time, Partition: r.Partition, Position: string(r.At), Index: r.Index, Reason: r.Reason, Detail: r.Detail, Line: r.Line,
 		})
 	}
+	for _, g := range s.pipeline.LogGroups() {
+		missing := make([]page.Missing, 0, len(g.Missing))
+		for _, m := range g.Missing {
+			missing = append(missing, page.Missing{Field: m.Field, Cost: m.Cost})
+		}
+		out.LogGroups = append(out.LogGroups, page.LogGroup{
+			Name: g.Name, Account: g.Owner, Lines: g.Lines, Rejected: g.Rejected, Format: g.Format, Missing: missing, Last: g.Last,
+		})
+	}
 	for _, src := range s.identity.Sources() {
 		if src.Idle {
 			out.Problems = append(out.Problems, fmt.Sprintf("identity source %s is silent: its names are provisional", src.Name))

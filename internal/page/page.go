@@ -5,6 +5,7 @@ package page
 import (
 	"embed"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"net/http"
 	"time"
@@ -33,6 +34,28 @@ type Status struct {
 	// EdgeWindow is the time that Edges are sums over, in seconds.
 	EdgeWindow int      `json:"edge_window"`
 	Rejected   []Reject `json:"rejected"`
+	// LogGroups say what comes in, and what it lacks.
+	LogGroups []LogGroup `json:"log_groups"`
+}
+
+// LogGroup is one log group as this worker sees it.
+type LogGroup struct {
+	// Name is empty for lines that came without a CloudWatch envelope.
+	Name     string `json:"name"`
+	Account  string `json:"account"`
+	Lines    int64  `json:"lines"`
+	Rejected int64  `json:"rejected"`
+	// Format is the layout of its lines; empty when no rule gives one.
+	Format string `json:"format"`
+	// Missing are the fields that the layout lacks and dredge would use.
+	Missing []Missing `json:"missing"`
+	Last    time.Time `json:"last"`
+}
+
+// Missing is a field that a layout lacks, and what that costs.
+type Missing struct {
+	Field string `json:"field"`
+	Cost  string `json:"cost"`
 }
 
 // Books is the account of all lines (see docs/design.md, the books balance).
@@ -86,8 +109,8 @@ type Reject struct {
 }
 
 // Handlers returns what to mount, by ServeMux pattern. status is called for every request to /api/status; it must be safe for
-// concurrent use and must not block.
-func Handlers(status func() Status) map[string]http.Handler {
+// concurrent use and must not block. settings is the configuration in force as YAML, without secrets.
+func Handlers(status func() Status, settings string) map[string]http.Handler {
 	files, err := fs.Sub(static, "static")
 	if err != nil {
 		panic("BUG: embedded page is missing: " + err.Error())
@@ -96,12 +119,17 @@ func Handlers(status func() Status) map[string]http.Handler {
 	return map[string]http.Handler{
 		"GET /{$}":     serve,
 		"GET /assets/": http.StripPrefix("/assets/", serve),
+		"GET /api/config": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set("Cache-Control", "no-store")
+			_, _ = io.WriteString(w, settings) // the client went away; there is nobody to tell
+		}),
 		"GET /api/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Cache-Control", "no-store")
 			s := status()
 			s.Problems, s.Shards = orEmpty(s.Problems), orEmpty(s.Shards)
-			s.Edges, s.Rejected = orEmpty(s.Edges), orEmpty(s.Rejected)
+			s.Edges, s.Rejected, s.LogGroups = orEmpty(s.Edges), orEmpty(s.Rejected), orEmpty(s.LogGroups)
 			_ = json.NewEncoder(w).Encode(s) // the client went away; there is nobody to tell
 		}),
 	}

@@ -19,7 +19,7 @@ func get(t *testing.T, mux http.Handler, path string) *httptest.ResponseRecorder
 
 func serve() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range Handlers(func() Status { return Status{Version: "v1", Worker: "w"} }) {
+	for pattern, h := range Handlers(func() Status { return Status{Version: "v1", Worker: "w"} }, "http: {listen: a}\n") {
 		mux.Handle(pattern, h)
 	}
 	return mux
@@ -34,7 +34,7 @@ func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 		t.Fatalf("found only %d references in the page", len(refs))
 	}
 	for _, m := range refs {
-		if !strings.HasPrefix(m[1], "/") {
+		if !strings.HasPrefix(m[1], "/") && !strings.HasPrefix(m[1], "#") {
 			t.Errorf("the page refers to %s", m[1])
 		}
 		if strings.HasPrefix(m[1], "/assets/") && get(t, mux, m[1]).Code != http.StatusOK {
@@ -69,5 +69,12 @@ func TestStatusAnswersJSON(t *testing.T) {
 	}
 	if s.Worker != "w" || rec.Header().Get("Cache-Control") != "no-store" {
 		t.Errorf("%+v %v", s, rec.Header())
+	}
+}
+
+func TestConfigurationIsText(t *testing.T) {
+	rec := get(t, serve(), "/api/config")
+	if got := rec.Body.String(); got != "http: {listen: a}\n" || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("%q %v", got, rec.Header())
 	}
 }

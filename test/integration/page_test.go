@@ -41,6 +41,16 @@ func testPage(t *testing.T, url string) {
 			if got := eval[string](b, `document.body.innerText`); strings.Contains(got, "NaN") || strings.Contains(got, "undefined") {
 				t.Errorf("the page shows NaN or undefined:\n%s", got)
 			}
+			b.await(`document.querySelectorAll("#coverage tbody tr").length >= 4`)
+			b.await(`[...document.querySelectorAll("#coverage tbody tr")].some(r => /[1-9]/.test(r.cells[3].textContent))`) // lines a second
+			if got := eval[int](b, `document.querySelectorAll("#coverage details").length`); got == 0 {
+				t.Error("coverage names no field that a log group's format lacks")
+			}
+			// By the keyboard alone: the configuration opens with Enter and shows what is in force.
+			b.do(chromedp.Focus("#config summary"), chromedp.KeyEvent("\r"))
+			b.await(`document.getElementById("config-text").textContent.includes("stream_name:")`)
+			b.do(chromedp.Focus("#coverage details summary"), chromedp.KeyEvent("\r"))
+			b.await(`document.querySelector("#coverage details").open`)
 			// Wide tables may scroll inside their panel; the page itself may not.
 			if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > int(s.width) {
 				t.Errorf("the page is %d wide on a screen of %d: %s", wide, s.width, eval[string](b, widest))

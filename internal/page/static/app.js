@@ -116,6 +116,67 @@ function drawShards(shards, worker) {
   rows("shards", shards.map((s) => row("", ["code", s.id], ["", s.state], ["code quiet", s.owner === worker ? "this worker" : s.owner], ["num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.in_flight) : ""], ["code quiet", s.checkpoint])));
 }
 
+// A group that was silent for so long is marked; flow logs come at least every ten minutes where there is traffic.
+const quietAfter = 15 * 60_000;
+let coverageBefore;
+
+// The table is made anew only when the groups or their formats change, so that what somebody opened stays open.
+function drawCoverage(groups, now) {
+  const shape = JSON.stringify(groups.map((g) => [g.name, g.account, g.format]));
+  const body = $("coverage").tBodies[0];
+  if (body.dataset.shape !== shape) {
+    body.dataset.shape = shape;
+    rows("coverage", groups.map((g) => {
+      const tr = row("", ["code", g.name || "(no log group)"], ["code quiet", g.account], ["num", ""], ["num", ""], ["num", ""]);
+      tr.append(missing(g));
+      return tr;
+    }));
+  }
+  groups.forEach((g, i) => {
+    const cells = body.rows[i].cells;
+    const silent = now - new Date(g.last);
+    cells[2].textContent = silent < 1000 ? "now" : duration(silent) + " ago";
+    cells[2].classList.toggle("bad", silent > quietAfter);
+    const old = coverageBefore?.lines.get(g.name);
+    if (old !== undefined && now > coverageBefore.now) cells[3].textContent = count(Math.max(0, ((g.lines - old) * 1000) / (now - coverageBefore.now)));
+    cells[4].textContent = count(g.rejected);
+    cells[4].classList.toggle("bad", g.rejected > 0);
+  });
+  coverageBefore = { now, lines: new Map(groups.map((g) => [g.name, g.lines])) };
+}
+
+function missing(g) {
+  const td = element("td");
+  if (!g.format) {
+    td.textContent = "no format: write a rule in pipeline.formats";
+    td.className = "bad";
+    return td;
+  }
+  if (!g.missing?.length) {
+    td.textContent = "none";
+    td.className = "quiet";
+    return td;
+  }
+  const details = element("details");
+  details.append(element("summary", "", g.missing.length === 1 ? g.missing[0].field : `${g.missing[0].field} and ${g.missing.length - 1} more`));
+  const list = element("ul");
+  list.append(...g.missing.map((m) => element("li", "", `${m.field}: ${m.cost}`)));
+  details.append(list);
+  td.append(details);
+  return td;
+}
+
+$("config").addEventListener("toggle", async () => {
+  if (!$("config").open) return;
+  try {
+    const answer = await fetch("/api/config", { signal: AbortSignal.timeout(5000) });
+    if (!answer.ok) throw new Error("status " + answer.status);
+    $("config-text").textContent = await answer.text();
+  } catch (e) {
+    $("config-text").textContent = "no answer from dredge";
+  }
+});
+
 function drawRejects(list) {
   rows("rejects", list.map((r) => row("", ["quiet", new Date(r.time).toLocaleTimeString()], ["", r.reason + (r.detail ? ": " + r.detail : "")], ["code quiet", `${r.partition} ${r.position} line ${r.index + 1}`], ["code", r.line])));
 }
@@ -152,6 +213,7 @@ function draw(s) {
   drawEdges(s);
   drawShards(s.shards, s.worker);
   drawRejects(s.rejected);
+  drawCoverage(s.log_groups, new Date(s.now).getTime());
   document.documentElement.dataset.drawn = "true";
 }
 
