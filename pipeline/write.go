@@ -120,7 +120,8 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 		e.rows = dropped
 		return err
 	}
-	if made == 0 {
+	// Letters without rows go through the sink, too: one that keeps letters in its commits needs their position.
+	if made == 0 && !e.letters {
 		h.p.budget.release(classUnacked, share)
 		if e.report {
 			e.settled = true

@@ -93,7 +93,7 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	}
 	log := telemetry.NewLogger(telemetry.LogConfig{Level: "warn", Format: "auto"}, errOut, isTerminal(errOut))
 	reg := telemetry.NewRegistry()
-	outputs, err := newOutputs(c, out, log, reg)
+	outputs, err := newOutputs(c, out, nil, log, reg)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,8 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		Name: "dredge_identity_degraded", Help: "1 when the worker started before identity was loaded, until it is.",
 	})
 	reg.MustRegister(s.degraded)
-	if s.outputs, err = newOutputs(c, os.Stdout, log, reg); err != nil {
+	leasesOf := &workerLeases{}
+	if s.outputs, err = newOutputs(c, os.Stdout, leasesOf, log, reg); err != nil {
 		return nil, err
 	}
 	s.core, err = newCore(c, coreDeps{
@@ -111,6 +112,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
+	leasesOf.worker = s.worker
 	status := &statusPage{
 		started: time.Now(), source: "Kinesis " + streamNames(c.Kinesis), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
@@ -124,6 +126,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},
+		Detail: map[string]string{"sink": s.outputs.describe},
 		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.leasesReady}},
 	})
 	if err != nil {

@@ -10,11 +10,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"dredge/config"
+	"dredge/consumer/kinesis"
 	"dredge/row"
 	"dredge/row/encode"
 	"dredge/sink"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
+	"dredge/stream"
 )
 
 // outputs are the sink and the dead letter that the configuration asks for.
@@ -28,13 +30,16 @@ type outputs struct {
 	closers
 }
 
-func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prometheus.Registerer) (*outputs, error) {
+// newOutputs makes them. leases is what an exactly-once sink asks of the source; nil for a source that has none.
+func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zerolog.Logger, reg prometheus.Registerer) (*outputs, error) {
 	enc, err := newEncoder(c.Rows)
 	if err != nil {
 		return nil, err
 	}
 	out := &outputs{check: func(context.Context) error { return nil }}
 	letters := sink.DeadLetter(sink.Discard{})
+	exactlyOnce := c.Sink.Type == config.SinkKafka && c.Sink.Kafka.Mode == kafka.ExactlyOnce
+	var inTransaction *kafka.Letters
 	switch c.DeadLetter.Type {
 	case config.DeadLetterFile:
 		f, err := file.NewDeadLetter(c.DeadLetter.File, file.Deps{Registry: reg, Stdout: stdout})
@@ -51,11 +56,18 @@ func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prome
 		letters = k
 		out.add(func() error { k.Close(); return nil })
 		out.check = k.Check
+		if exactlyOnce {
+			inTransaction = kafka.NewLetters(c.Sink.Kafka)
+			letters = inTransaction // k stays for its check
+		}
 	}
 	out.deadLetter = sink.Count(letters, reg)
 	switch c.Sink.Type {
 	case config.SinkKafka:
-		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{Encoder: enc, DeadLetter: out.deadLetter, Registry: reg, Log: log})
+		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{
+			Encoder: enc, DeadLetter: out.deadLetter, Registry: reg, Log: log,
+			Application: c.Kinesis.Application, Leases: leases, Letters: inTransaction,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("sink.kafka: %w", err)
 		}
@@ -63,6 +75,9 @@ func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prome
 		out.check = func(ctx context.Context) error { return errors.Join(k.Check(ctx), letterCheck(ctx)) }
 		out.sink = k
 		out.describe = fmt.Sprintf("Kafka topic %s, at least once", c.Sink.Kafka.Topic)
+		if exactlyOnce {
+			out.describe = fmt.Sprintf("Kafka topic %s, exactly once for readers of committed rows", c.Sink.Kafka.Topic)
+		}
 		out.add(func() error { k.Close(); return nil })
 	case config.SinkFile:
 		minute, err := encode.NewMinute(c.Rows.Columns(row.Minute))
@@ -81,3 +96,16 @@ func newOutputs(c config.Config, stdout io.Writer, log zerolog.Logger, reg prome
 	}
 	return out, nil
 }
+
+// workerLeases is the worker's leases for a sink that is made before the worker.
+type workerLeases struct{ worker *kinesis.Worker }
+
+func (l *workerLeases) Name(ctx context.Context, partition string) (string, error) {
+	return l.worker.Name(ctx, partition)
+}
+
+func (l *workerLeases) Prove(ctx context.Context, partition string) (stream.Position, error) {
+	return l.worker.Prove(ctx, partition)
+}
+
+func (l *workerLeases) Compare(a, b stream.Position) int { return l.worker.Compare(a, b) }

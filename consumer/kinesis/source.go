@@ -25,6 +25,8 @@ type source struct {
 	fanOut *fanOut
 	// name is what KCL calls the stream in keys, "account:stream:epoch"; empty until it is known, and always for a single stream.
 	name atomic.Pointer[string]
+	// lasting is the name that the stream has for ever, "account/region/stream:epoch"; empty until somebody asked for it.
+	lasting atomic.Pointer[string]
 }
 
 // newSources makes a source for each configured stream.
@@ -87,24 +89,47 @@ func (s *source) identify(ctx context.Context) error {
 	if s.isKnown() {
 		return nil
 	}
+	a, stream, epoch, err := s.describe(ctx)
+	if err != nil {
+		return err
+	}
+	id := a.AccountID + ":" + stream + ":" + epoch
+	s.name.Store(&id)
+	return nil
+}
+
+// lastingName names the stream among all there ever are. A stream that was deleted and made again has another.
+func (s *source) lastingName(ctx context.Context) (string, error) {
+	if n := s.lasting.Load(); n != nil {
+		return *n, nil
+	}
+	a, stream, epoch, err := s.describe(ctx)
+	if err != nil {
+		return "", err
+	}
+	name := a.AccountID + "/" + a.Region + "/" + stream + ":" + epoch
+	s.lasting.Store(&name)
+	return name, nil
+}
+
+// describe asks for the stream's ARN, name and time of creation in Unix seconds.
+func (s *source) describe(ctx context.Context) (a arn.ARN, stream, epoch string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	name, streamARN := s.ref()
 	out, err := s.api.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: name, StreamARN: streamARN})
 	if err != nil {
-		return fmt.Errorf("describe stream %q: %w", s.cfg.label(), err)
+		return a, "", "", fmt.Errorf("describe stream %q: %w", s.cfg.label(), err)
 	}
 	d := out.StreamDescriptionSummary
 	if d == nil || d.StreamCreationTimestamp == nil {
-		return fmt.Errorf("describe stream %q: %w", s.cfg.label(), errStreamName)
+		return a, "", "", fmt.Errorf("describe stream %q: %w", s.cfg.label(), errStreamName)
 	}
-	a, err := arn.Parse(aws.ToString(d.StreamARN))
+	a, err = arn.Parse(aws.ToString(d.StreamARN))
 	if err != nil || aws.ToString(d.StreamName) == "" {
-		return fmt.Errorf("describe stream %q: %w", s.cfg.label(), errStreamName)
+		return a, "", "", fmt.Errorf("describe stream %q: %w", s.cfg.label(), errStreamName)
 	}
-	id := a.AccountID + ":" + *d.StreamName + ":" + strconv.FormatInt(d.StreamCreationTimestamp.Unix(), 10)
-	s.name.Store(&id)
-	return nil
+	return a, *d.StreamName, strconv.FormatInt(d.StreamCreationTimestamp.Unix(), 10), nil
 }
 
 // key is the lease key of one of the stream's shards.

@@ -30,6 +30,8 @@ type Deps struct {
 	Log      zerolog.Logger
 	// Checks must all hold for /readyz to answer 200.
 	Checks []Check
+	// Detail stands in the answer of /readyz as it is: what a person asks first.
+	Detail map[string]string
 	// Handlers are mounted by their pattern (net/http.ServeMux syntax).
 	Handlers map[string]http.Handler
 	// Admin is what changes something, by its pattern: only this machine may ask for it, unless the configuration says otherwise.
@@ -54,7 +56,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { serveReady(w, deps.Checks) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { serveReady(w, deps.Checks, deps.Detail) })
 	if cfg.Debug {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -122,7 +124,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func serveReady(w http.ResponseWriter, checks []Check) {
+func serveReady(w http.ResponseWriter, checks []Check, about map[string]string) {
 	status := http.StatusOK
 	detail := make(map[string]string, len(checks))
 	for _, c := range checks {
@@ -132,7 +134,11 @@ func serveReady(w http.ResponseWriter, checks []Check) {
 			status = http.StatusServiceUnavailable
 		}
 	}
-	writeJSON(w, status, map[string]any{"ready": status == http.StatusOK, "checks": detail})
+	answer := map[string]any{"ready": status == http.StatusOK, "checks": detail}
+	if len(about) > 0 {
+		answer["detail"] = about
+	}
+	writeJSON(w, status, answer)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -17,7 +17,11 @@ import (
 // created. The error joins everything that is wrong, each with what to write instead. Give ctx a deadline: an unreachable
 // broker is asked until then.
 func (s *Sink) Check(ctx context.Context) error {
-	return s.cfg.check(ctx, s.client, s.cfg.Topic, true)
+	err := s.cfg.check(ctx, s.client, s.cfg.Topic, true)
+	if s.cfg.Mode == ExactlyOnce {
+		err = errors.Join(err, s.checkTransactions(ctx))
+	}
+	return err
 }
 
 // check looks at one topic. Only that of the rows has its timestamps chosen by us.
@@ -26,10 +30,11 @@ func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, ro
 		return fmt.Errorf("brokers: reaching %s: %w%s", strings.Join(c.Brokers, ", "), err, pingHint(err))
 	}
 	admin := kadm.NewClient(client)
-	n, err := c.partitions(ctx, admin, topic)
+	d, err := c.partitions(ctx, admin, topic)
 	if err != nil {
 		return err
 	}
+	n := len(d.Partitions)
 	var f faults
 	f.check(!rows || n >= c.Partitions,
 		"partitions: topic %q has %d, fewer than %d; add partitions to the topic, or write partitions: %d", topic, n, c.Partitions, n)
@@ -41,6 +46,9 @@ func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, ro
 		return c.BatchMaxBytes <= v, fmt.Sprintf("batch_max_bytes: %d is above topic %q's max.message.bytes of %d; write %d or less, or raise it on the topic",
 			c.BatchMaxBytes, topic, v, v)
 	})
+	if c.Mode == ExactlyOnce {
+		f.replicas(settings, d, "topic")
+	}
 	if rows && c.RecordTime != RecordTimeProduce && settings["message.timestamp.type"] != "LogAppendTime" {
 		age := int(c.RecordTimeMaxAge / time.Millisecond)
 		for _, key := range []string{"retention.ms", "message.timestamp.before.max.ms"} {
@@ -76,31 +84,37 @@ func pingHint(err error) string {
 		" set tls.enabled as the listener is, and sasl.username and sasl.password_file to a user that it knows"
 }
 
-// partitions returns the number of partitions of topic, which it creates if it may.
-func (c *Config) partitions(ctx context.Context, admin *kadm.Client, topic string) (int, error) {
+// partitions describes topic, which it creates if it may.
+func (c *Config) partitions(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
 	topics, err := admin.ListTopics(ctx, topic)
 	if err != nil {
-		return 0, fmt.Errorf("topic: asking for %q: %w", topic, err)
+		return kadm.TopicDetail{}, fmt.Errorf("topic: asking for %q: %w", topic, err)
 	}
 	d := topics[topic]
 	switch {
 	case errors.Is(d.Err, kerr.UnknownTopicOrPartition) && c.CreateTopic:
-		return c.create(ctx, admin, topic)
+		n, err := c.create(ctx, admin, topic)
+		d = kadm.TopicDetail{Topic: topic, Partitions: make(kadm.PartitionDetails, n)}
+		for i := range n {
+			d.Partitions[int32(i)] = kadm.PartitionDetail{Replicas: make([]int32, c.Replication)}
+		}
+		return d, err
 	case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-		return 0, fmt.Errorf("topic: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
+		return d, fmt.Errorf("topic: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
 			" --create --topic %s --partitions %d --replication-factor %d", topic, c.Brokers[0], topic, c.Partitions, c.Replication)
 	case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
-		return 0, fmt.Errorf("topic: no right to describe %q; grant Describe and Write on it to user %q", topic, c.SASL.Username)
+		return d, fmt.Errorf("topic: no right to describe %q; grant Describe and Write on it to user %q", topic, c.SASL.Username)
 	case d.Err != nil:
-		return 0, fmt.Errorf("topic: asking for %q: %w", topic, d.Err)
+		return d, fmt.Errorf("topic: asking for %q: %w", topic, d.Err)
 	}
-	return len(d.Partitions), nil
+	return d, nil
 }
 
 func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (int, error) {
 	// Batches come compressed; "producer" keeps the broker from doing it again.
 	compression, bytes := "producer", strconv.Itoa(max(c.BatchMaxBytes+batchOverhead, 1<<20))
 	settings := map[string]*string{"compression.type": &compression, "max.message.bytes": &bytes}
+	c.inSync(settings)
 	_, err := admin.CreateTopic(ctx, int32(c.Partitions), int16(c.Replication), settings, topic)
 	switch {
 	case err == nil, errors.Is(err, kerr.TopicAlreadyExists): // another worker was faster

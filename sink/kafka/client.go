@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -48,18 +49,40 @@ func (c *Config) options(log zerolog.Logger, m *metrics) ([]kgo.Opt, error) {
 	if err != nil {
 		return nil, err
 	}
+	return append(c.producing(opts, m),
+		// Above what the pool can hold: Write waits for a slab, where it can end with its context, never inside the client.
+		kgo.MaxBufferedRecords(int(c.BufferBytes/slabBytes)*slabRecords+1),
+	), nil
+}
+
+// transactional is the client of one shard in mode exactly-once.
+func (c *Config) transactional(log zerolog.Logger, m *metrics, id string) ([]kgo.Opt, error) {
+	opts, err := c.connection(log)
+	if err != nil {
+		return nil, err
+	}
+	return append(c.producing(opts, m),
+		kgo.TransactionalID(id),
+		kgo.TransactionTimeout(c.ExactlyOnce.TransactionTimeout),
+		kgo.MaxBufferedRecords(math.MaxInt32), // the pool is the bound
+	), nil
+}
+
+// producing adds what producers of rows have in common.
+func (c *Config) producing(opts []kgo.Opt, m *metrics) []kgo.Opt {
 	compression, _ := codec(c.Compression)
 	return append(opts,
 		kgo.WithHooks(m),
 		kgo.ProducerBatchCompression(compression, kgo.NoCompression()),
 		kgo.ProducerLinger(c.Linger),
-		// Above what the pool can hold: Write waits for a slab, where it can end with its context, never inside the client.
-		kgo.MaxBufferedRecords(int(c.BufferBytes/slabBytes)*slabRecords+1),
-		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(topic string) func(*kgo.Record, int) int {
+			if topic == c.ExactlyOnce.CheckpointsTopic {
+				return func(r *kgo.Record, n int) int { return int(checkpointPartition(string(r.Key))) % n }
+			}
 			// The client does not read Offset before it has its answer; until then the hash is there.
 			return func(r *kgo.Record, n int) int { return int(uint64(r.Offset) % uint64(n)) }
 		})),
-	), nil
+	)
 }
 
 // connection is what every client of ours needs. Acks from all replicas and idempotence are the client's defaults; retries

@@ -26,8 +26,23 @@ const (
 	RecordTimeProduce RecordTime = "produce"
 )
 
+// Mode is the guarantee under which rows are produced.
+type Mode string
+
+// The modes.
+const (
+	// AtLeastOnce checkpoints after the acknowledgements; rows in flight when a worker dies are produced again.
+	AtLeastOnce Mode = "at-least-once"
+	// ExactlyOnce puts rows and the position after them into one transaction.
+	ExactlyOnce Mode = "exactly-once"
+)
+
 // Config is one Kafka cluster and how rows are produced to it.
 type Config struct {
+	// Mode is at-least-once, or exactly-once, which needs brokers of 2.5 or later and readers that set read_committed.
+	Mode Mode `yaml:"mode"`
+	// ExactlyOnce is how transactions are made in mode exactly-once.
+	ExactlyOnce ExactlyOnceConfig `yaml:"exactly_once"`
 	// Brokers are host:port of some of the cluster's brokers; the rest is learned from them.
 	Brokers []string `yaml:"brokers"`
 	// Topic takes the rows of flows_raw.
@@ -75,6 +90,22 @@ type Config struct {
 	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
 }
 
+// ExactlyOnceConfig is how transactions are made.
+type ExactlyOnceConfig struct {
+	// CommitInterval is how long a transaction stays open after its first row; it is the latency that read_committed readers see.
+	CommitInterval time.Duration `yaml:"commit_interval"`
+	// CommitBytes ends a transaction sooner, when its encoded rows are this many bytes.
+	CommitBytes int64 `yaml:"commit_bytes"`
+	// TransactionTimeout is when the broker aborts a transaction whose worker is gone; until then its rows hold back readers of
+	// these partitions. The broker's transaction.max.timeout.ms must not be smaller.
+	TransactionTimeout time.Duration `yaml:"transaction_timeout"`
+	// CheckpointsTopic is the compacted topic that keeps the committed position of every shard; it is made when create_topic is set.
+	CheckpointsTopic string `yaml:"checkpoints_topic"`
+	// Adopt takes the position of the lease for a shard that has none in the checkpoints topic: set it once, when an application
+	// changes to exactly-once, and remove it afterwards.
+	Adopt bool `yaml:"adopt"`
+}
+
 // TLSConfig is how connections are encrypted.
 type TLSConfig struct {
 	// Enabled encrypts the connections.
@@ -112,6 +143,10 @@ type DeadLetterConfig struct {
 // DefaultConfig produces to a broker on this machine.
 func DefaultConfig() Config {
 	return Config{
+		Mode: AtLeastOnce,
+		ExactlyOnce: ExactlyOnceConfig{
+			CommitInterval: time.Second, CommitBytes: 16 << 20, TransactionTimeout: time.Minute, CheckpointsTopic: "dredge_checkpoints",
+		},
 		Brokers:          []string{"127.0.0.1:9092"},
 		Topic:            "flows_raw",
 		Partitions:       12,
@@ -170,6 +205,8 @@ func (c Config) Validate() error {
 	f.check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls.cert_file: needs tls.key_file beside it; write both or neither")
 	f.check(c.TLS.Enabled || c.TLS == TLSConfig{}, "tls.enabled: false, but other tls keys are set; write true, or remove them")
 	c.SASL.validate(&f)
+	f.check(c.Mode == AtLeastOnce || c.Mode == ExactlyOnce, "mode: %q is unknown; write at-least-once or exactly-once", string(c.Mode))
+	c.ExactlyOnce.validate(&f, &c)
 	if c.DeadLetter.Topic != "" {
 		f.topic("dead_letter.topic", c.DeadLetter.Topic)
 		f.check(c.DeadLetter.Topic != c.Topic, "dead_letter.topic: %q is the topic of the rows; write another", c.DeadLetter.Topic)
@@ -177,6 +214,18 @@ func (c Config) Validate() error {
 	f.check(c.DeadLetter.MaxDataBytes >= 1 && c.DeadLetter.MaxDataBytes <= c.BatchMaxBytes/8,
 		"dead_letter.max_data_bytes: %d is out of range; write 1 to an eighth of batch_max_bytes (%d)", c.DeadLetter.MaxDataBytes, c.BatchMaxBytes/8)
 	return errors.Join(f...)
+}
+
+func (c ExactlyOnceConfig) validate(f *faults, all *Config) {
+	f.check(c.CommitInterval >= 10*time.Millisecond && c.CommitInterval <= time.Minute,
+		"exactly_once.commit_interval: %s is out of range; write 10ms to 1m, 1s suits most", c.CommitInterval)
+	f.check(c.CommitBytes >= 1<<20 && c.CommitBytes <= 1<<30,
+		"exactly_once.commit_bytes: %d is out of range; write 1048576 (1 MiB) to 1 GiB", c.CommitBytes)
+	f.check(c.TransactionTimeout >= 2*c.CommitInterval && c.TransactionTimeout >= 10*time.Second && c.TransactionTimeout <= 15*time.Minute,
+		"exactly_once.transaction_timeout: %s is out of range; write 10s to 15m and at least twice commit_interval, 1m suits most", c.TransactionTimeout)
+	f.topic("exactly_once.checkpoints_topic", c.CheckpointsTopic)
+	f.check(c.CheckpointsTopic != all.Topic && c.CheckpointsTopic != all.DeadLetter.Topic,
+		"exactly_once.checkpoints_topic: %q is the topic of rows or dead letters; write another", c.CheckpointsTopic)
 }
 
 func (c SASLConfig) validate(f *faults) {

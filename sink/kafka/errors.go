@@ -62,7 +62,7 @@ func classify(err error) class {
 		return classClosed
 
 	case is(err, kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.SaslAuthenticationFailed,
-		kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState):
+		kerr.TransactionalIDAuthorizationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState):
 		return classAuth
 
 	// UNKNOWN_TOPIC is retriable in Kafka's own list, since a broker that has just started knows nothing. It comes here only
@@ -87,6 +87,14 @@ func classify(err error) class {
 		return classRefused
 	}
 	return classTransient
+}
+
+// endsTransaction says that err speaks of a producer's transaction or epoch and not of the rows: another producer has fenced
+// this one, or the broker has aborted the transaction. What it was is found out by a take-over.
+func endsTransaction(err error) bool {
+	return is(err, kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping,
+		kerr.ConcurrentTransactions, kerr.TransactionAbortable, kerr.UnknownProducerID, kerr.OutOfOrderSequenceNumber,
+		kerr.DuplicateSequenceNumber, kerr.TransactionCoordinatorFenced, kerr.OperationNotAttempted)
 }
 
 func is(err error, targets ...*kerr.Error) bool {
@@ -117,7 +125,7 @@ func refusal(c class, topic string, err error) error {
 	hint := ""
 	switch c {
 	case classAuth:
-		hint = "; grant the user Write and Describe on the topic and IdempotentWrite on the cluster"
+		hint = "; grant the user Write and Describe on the topic and IdempotentWrite on the cluster; for exactly-once also Write and Describe on the transactional id"
 	case classTopic:
 		hint = "; create the topic, or set create_topic"
 	case classTooLarge:

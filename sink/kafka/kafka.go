@@ -1,5 +1,6 @@
-// Package kafka is the at-least-once Kafka sink: one idempotent producer for all partitions of the process, acks from all
-// in-sync replicas, positions reported after the acks.
+// Package kafka is the Kafka sink, in two modes. At least once: one idempotent producer for all partitions of the process, acks
+// from all in-sync replicas, positions reported after the acks. Exactly once: one transactional producer for each partition,
+// whose position is committed with its rows; txwriter.go and takeover.go say how.
 //
 // Rows are encoded into slabs, blocks of memory of a fixed size. A slab belongs to one Write until the client has answered for
 // the last of its records; then it returns to the pool. The pool is the bound of this sink: when every slab is out, Write
@@ -15,6 +16,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,9 +45,15 @@ type Deps struct {
 	Log        zerolog.Logger
 	// Options are added to the client's, for tests.
 	Options []kgo.Opt
+
+	// Application and Leases are needed in mode exactly-once: whose shards these are, and the proof that they are ours.
+	Application string
+	Leases      Leases
+	// Letters, when not nil, is what DeadLetter ends in: dead letters then are part of the transactions.
+	Letters *Letters
 }
 
-// Sink makes Writers that share one client. It is safe for concurrent use.
+// Sink makes Writers. In mode at-least-once they share one client. It is safe for concurrent use.
 type Sink struct {
 	cfg     Config
 	encoder Encoder
@@ -58,11 +67,19 @@ type Sink struct {
 	// and the next Open makes it forget the topic.
 	purge atomic.Bool
 
+	log         zerolog.Logger
+	options     []kgo.Opt
+	application string
+	leases      Leases
+	held        *Letters
+	positions   *positions
+
 	closing context.Context //nolint:containedctx // ends the retries, whose Writes returned long ago
 	stop    context.CancelFunc
 	// retries are the goroutines that wait to produce a slab again. mu makes sure that none is started while Close waits.
 	mu      sync.Mutex
 	retries sync.WaitGroup
+	writers map[*txWriter]struct{} // that are open, in mode exactly-once
 }
 
 var errClosed = errors.New("kafka sink closed")
@@ -72,7 +89,10 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	m := newMetrics(deps.Registry)
+	if cfg.Mode == ExactlyOnce && (deps.Leases == nil || deps.Application == "") {
+		return nil, errors.New("mode: exactly-once needs a source with leases; write at-least-once")
+	}
+	m := newMetrics(deps.Registry, cfg.Mode)
 	opts, err := cfg.options(deps.Log, m)
 	if err != nil {
 		return nil, err
@@ -81,20 +101,46 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the kafka client: %w", err)
 	}
-	s := &Sink{cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m}
+	s := &Sink{
+		cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m, log: deps.Log,
+		options: deps.Options, application: deps.Application, leases: deps.Leases, held: deps.Letters,
+		positions: newPositions(cfg.ExactlyOnce.CheckpointsTopic, client), writers: map[*txWriter]struct{}{},
+	}
 	s.closing, s.stop = context.WithCancel(context.Background())
 	s.slabs = newPool(s, int(cfg.BufferBytes/slabBytes))
 	m.watch(deps.Registry, s.slabs)
+	if cfg.Mode == ExactlyOnce {
+		deps.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "dredge_sink_kafka_open_transaction_age_seconds", Help: "Age of the oldest open transaction; it holds back every read_committed reader.",
+		}, s.oldestTransaction))
+	}
 	return s, nil
 }
 
-// Open makes a Writer for partition. The sink keeps no position and fences nobody: a former owner's rows may still arrive.
+// oldestTransaction is the age of the oldest open transaction in seconds.
+func (s *Sink) oldestTransaction() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := time.Duration(0)
+	for w := range s.writers {
+		if at := w.opened.Load(); at != 0 {
+			oldest = max(oldest, time.Since(time.Unix(0, at)))
+		}
+	}
+	return oldest.Seconds()
+}
+
+// Open makes a Writer for partition. In mode at-least-once the sink keeps no position and fences nobody: a former owner's rows
+// may still arrive. In mode exactly-once it is a take-over.
 func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.Position, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
 	if s.closing.Err() != nil {
 		return nil, "", errClosed
+	}
+	if s.cfg.Mode == ExactlyOnce {
+		return s.openTx(ctx, partition)
 	}
 	if s.purge.CompareAndSwap(true, false) {
 		s.client.PurgeTopicsFromProducing(s.cfg.Topic)
@@ -107,7 +153,13 @@ func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.
 func (s *Sink) Close() {
 	s.mu.Lock()
 	s.stop()
+	open := slices.Collect(maps.Keys(s.writers))
 	s.mu.Unlock()
+	for _, w := range open {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = w.Close(over) // it never fails
+	}
 	s.retries.Wait()
 	s.client.Close()
 	s.slabs.drain()

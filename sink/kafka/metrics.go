@@ -14,9 +14,10 @@ type metrics struct {
 	latency                               prometheus.Histogram
 	flying                                prometheus.Gauge
 	errors                                [classes]prometheus.Counter
+	tx                                    *txMetrics // nil in mode at-least-once
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, mode Mode) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "dredge_sink_kafka_" + name, Help: help})
 		reg.MustRegister(c)
@@ -44,6 +45,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.errors[c] = errs.WithLabelValues(c.String())
 	}
 	reg.MustRegister(m.latency, m.flying, errs)
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "dredge_sink_kafka_mode", Help: "1 for the guarantee under which rows are produced.",
+	}, []string{"mode"})
+	info.WithLabelValues(string(mode)).Set(1)
+	reg.MustRegister(info)
+	if mode == ExactlyOnce {
+		m.tx = newTxMetrics(reg)
+	}
 	return m
 }
 
@@ -74,4 +83,58 @@ func (m *metrics) retried(rows int) { m.retries.Add(float64(rows)) }
 // OnProduceBatchWritten counts what went over the wire. The client calls it for each batch that was acknowledged.
 func (m *metrics) OnProduceBatchWritten(_ kgo.BrokerMetadata, _ string, _ int32, b kgo.ProduceBatchMetrics) {
 	m.written.Add(float64(b.CompressedBytes))
+}
+
+// What became of a transaction.
+const (
+	txCommitted = "committed"
+	txAborted   = "aborted"
+	txUnknown   = "unknown"
+)
+
+// Why a Writer of mode exactly-once ended.
+const (
+	endRewind  = "rewind"
+	endFenced  = "fenced"
+	endRefused = "refused"
+)
+
+// txMetrics are the counters of mode exactly-once.
+type txMetrics struct {
+	outcomes  map[string]prometheus.Counter
+	ends      map[string]prometheus.Counter
+	commit    prometheus.Histogram
+	takeOver  prometheus.Histogram
+	adoptions prometheus.Counter
+}
+
+func newTxMetrics(reg prometheus.Registerer) *txMetrics {
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "dredge_sink_kafka_transactions_total", Help: "Transactions ended, by outcome; unknown ones were looked up in the checkpoints topic.",
+	}, []string{"outcome"})
+	ends := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "dredge_sink_kafka_writer_ends_total", Help: "Writers of mode exactly-once that ended with an error, by kind.",
+	}, []string{"kind"})
+	m := &txMetrics{
+		outcomes: map[string]prometheus.Counter{}, ends: map[string]prometheus.Counter{},
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "dredge_sink_kafka_commit_seconds", Help: "Time from the decision to commit to the broker's answer: flush, checkpoint, end of transaction.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}),
+		takeOver: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "dredge_sink_kafka_takeover_seconds", Help: "Time to fence a shard's former owner, prove the lease and read the committed position.",
+			Buckets: prometheus.ExponentialBuckets(0.004, 2, 15),
+		}),
+		adoptions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dredge_sink_kafka_adopted_positions_total", Help: "Positions of leases taken over into the checkpoints topic.",
+		}),
+	}
+	for _, o := range []string{txCommitted, txAborted, txUnknown} {
+		m.outcomes[o] = outcomes.WithLabelValues(o)
+	}
+	for _, e := range []string{endRewind, endFenced, endRefused} {
+		m.ends[e] = ends.WithLabelValues(e)
+	}
+	reg.MustRegister(outcomes, ends, m.commit, m.takeOver, m.adoptions)
+	return m
 }

@@ -36,7 +36,11 @@ type slab struct {
 	// open is the number of records that the client has not answered for, failed that of those it gave up.
 	open, failed int
 	// fatal is the first error that no retry mends.
-	fatal   error
+	fatal error
+	// tx is the transaction that the records are part of; nil in mode at-least-once.
+	tx *transaction
+	// large says that the slab takes all rows that are left, whatever its size.
+	large   bool
 	since   time.Time
 	promise func(*kgo.Record, error) // s.answered, bound once: a closure per record would be an allocation per record
 }
@@ -57,13 +61,15 @@ type pool struct {
 	// tickets are the slabs that may be out; a ticket is put in to take a slab and taken out when it is home again. Waiting
 	// senders are served in the order of their coming.
 	tickets chan struct{}
+	// gathering holds an element while one caller waits for several slabs.
+	gathering chan struct{}
 
 	mu   sync.Mutex
 	free []*slab
 }
 
 func newPool(s *Sink, limit int) *pool {
-	return &pool{sink: s, limit: limit, tickets: make(chan struct{}, limit)}
+	return &pool{sink: s, limit: limit, tickets: make(chan struct{}, limit), gathering: make(chan struct{}, 1)}
 }
 
 // take waits for a slab. It ends with ctx and with the sink.
@@ -92,9 +98,34 @@ func (p *pool) take(ctx context.Context) (*slab, error) {
 	return s, nil
 }
 
+// gather takes n slabs at once, or as many as there are. Only one caller gathers at a time: two that each wait for what the other
+// holds would wait for ever.
+func (p *pool) gather(ctx context.Context, n int) ([]*slab, error) {
+	select {
+	case p.gathering <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-p.sink.closing.Done():
+		return nil, errClosed
+	}
+	defer func() { <-p.gathering }()
+	out := make([]*slab, 0, n)
+	for range min(n, p.limit) {
+		s, err := p.take(ctx)
+		if err != nil {
+			for _, s := range out {
+				p.put(s)
+			}
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
 // put takes s home.
 func (p *pool) put(s *slab) {
-	s.entry, s.fatal, s.failed = nil, nil, 0
+	s.entry, s.tx, s.fatal, s.failed, s.large = nil, nil, nil, 0, false
 	s.recs, s.marks, s.buf = s.recs[:0], s.marks[:0], s.buf[:0]
 	if cap(s.buf) > slabBytes {
 		s.buf = make([]byte, 0, slabBytes) // one very large row must not raise the bound for good
@@ -119,8 +150,8 @@ func (p *pool) drain() {
 // not kept and given to tooLarge, whose error ends the filling.
 func (s *slab) fill(b *row.Batch, i, limit int, st *stamper, tooLarge func(i int, encoded []byte) error) (int, error) {
 	enc := s.pool.sink.encoder
-	for i < len(b.Rows) && len(s.recs) < slabRecords {
-		if slabBytes-len(s.buf) < slabMargin && len(s.recs) > 0 {
+	for i < len(b.Rows) && (len(s.recs) < slabRecords || s.large) {
+		if slabBytes-len(s.buf) < slabMargin && len(s.recs) > 0 && !s.large {
 			break
 		}
 		start := len(s.buf)
@@ -164,6 +195,9 @@ func (s *slab) send() {
 	s.since = time.Now()
 	s.pool.sink.metrics.inFlight(len(s.buf))
 	client, promise, recs := s.pool.sink.client, s.promise, s.recs
+	if s.tx != nil {
+		client = s.tx.client
+	}
 	s.open = len(recs)
 	for i := range recs {
 		client.Produce(context.Background(), &recs[i], promise)
@@ -204,7 +238,14 @@ func (s *slab) fail(r *kgo.Record, err error) {
 	r.LeaderEpoch = failedMark
 	s.failed++
 	c := classify(err)
+	if s.tx != nil && endsTransaction(err) {
+		c = classTransient
+	}
 	s.pool.sink.metrics.errors[c].Inc()
+	if s.tx != nil {
+		s.tx.fail(err)
+		return
+	}
 	if s.fatal == nil && c.final() {
 		s.fatal = refusal(c, s.pool.sink.cfg.Topic, err)
 	}
@@ -215,6 +256,14 @@ func (s *slab) fail(r *kgo.Record, err error) {
 
 // settle decides what becomes of s when every record was answered for.
 func (s *slab) settle() {
+	if s.tx != nil {
+		// The broker has the rows, or the transaction is lost and they are read again: their memory is not needed any more.
+		tx, rows, m := s.tx, len(s.recs)-s.failed, s.pool.sink.metrics
+		m.answered(rows, len(s.buf), time.Since(s.since))
+		s.pool.put(s)
+		tx.answered()
+		return
+	}
 	if s.failed == 0 {
 		s.release(nil)
 		return

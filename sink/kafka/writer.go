@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"dredge/row"
-	"dredge/sink"
 	"dredge/sink/internal/ack"
 	"dredge/stream"
 )
@@ -19,6 +18,8 @@ type Writer struct {
 	sink      *Sink
 	partition string
 	acks      ack.Queue
+	// taken are the dead-lettered rows of the Write whose done is running.
+	taken map[string]int64
 }
 
 // Write encodes the rows of b and hands them to the client. It waits while the process-wide buffer is full. When it returns an
@@ -27,36 +28,54 @@ func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, don
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e, err := w.acks.Add(done)
+	var lettered map[string]int64
+	e, err := w.acks.Add(func(err error) {
+		if err == nil {
+			w.taken = lettered
+		}
+		done(err)
+		w.taken = nil
+	})
 	if err != nil {
 		return err
 	}
-	if err := w.write(ctx, b, e); err != nil {
+	letters, err := w.write(ctx, b, e)
+	if err != nil {
 		e.Abort()
 		return err
+	}
+	if letters > 0 {
+		lettered = map[string]int64{ReasonRowTooLarge: letters} // nothing is reported before Handed
 	}
 	return e.Handed()
 }
 
-func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
+// TakeDeadLettered implements pipeline.RowLetters.
+func (w *Writer) TakeDeadLettered() map[string]int64 {
+	taken := w.taken
+	w.taken = nil
+	return taken
+}
+
+// write returns how many rows went to the dead letter.
+func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters int64, err error) {
 	k := w.sink
 	st := newStamper(&k.cfg)
-	letters := 0
 	tooLarge := func(i int, encoded []byte) error {
 		letters++
-		return w.deadLetter(ctx, b, i, encoded)
+		return putLetter(ctx, k, b, i, encoded)
 	}
 	for next := 0; next < len(b.Rows); {
 		s, err := k.slabs.take(ctx)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		st.chunk = k.chunks.Add(1)
 		next, err = s.fill(b, next, k.cfg.maxRow(), &st, tooLarge)
 		if err != nil || len(s.recs) == 0 {
 			k.slabs.put(s)
 			if err != nil {
-				return err
+				return 0, err
 			}
 			continue
 		}
@@ -65,31 +84,13 @@ func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) error {
 		s.send() //nolint:contextcheck // see send
 	}
 	if letters == 0 {
-		return nil
+		return 0, nil
 	}
 	// done may run as soon as the other rows are acknowledged, and then the position passes the letters.
 	if err := k.letters.Flush(ctx); err != nil {
-		return fmt.Errorf("flushing the dead letter: %w", err)
+		return 0, fmt.Errorf("flushing the dead letter: %w", err)
 	}
-	return nil
-}
-
-func (w *Writer) deadLetter(ctx context.Context, b *row.Batch, i int, encoded []byte) error {
-	r := &b.Rows[i]
-	l := sink.Letter{
-		Partition: b.Partition,
-		At:        stream.Position(b.Origins[r.Origin].Position),
-		Index:     int(r.Index),
-		Reason:    ReasonRowTooLarge,
-		Detail:    fmt.Sprintf("encoded row of %d bytes is above the limit of %d set by batch_max_bytes", len(encoded), w.sink.cfg.maxRow()),
-		Data:      encoded,
-		Size:      len(encoded),
-	}
-	w.sink.metrics.tooLarge.Inc()
-	if err := w.sink.letters.Put(ctx, l); err != nil {
-		return fmt.Errorf("putting a row of %q at %q to the dead letter: %w", b.Partition, string(l.At), err)
-	}
-	return nil
+	return letters, nil
 }
 
 // Flush waits until every Write was reported. The linger is the longest time that rows wait in the client, so nothing is hurried.

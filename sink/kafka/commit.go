@@ -1,0 +1,190 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"dredge/stream"
+)
+
+// run ends transactions when they are due, until Close.
+func (w *txWriter) run() {
+	defer close(w.ended)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.closing.Done():
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+		select {
+		case w.turn <- struct{}{}:
+		case <-w.closing.Done():
+			return
+		}
+		if w.tx != nil && w.tx.due(w) {
+			w.end(w.closing, w.tx)
+		}
+		// A transaction that is overdue because its payload goes on is looked at again by the Write that ends the payload.
+		if wait := time.Hour; w.tx != nil {
+			if left := w.sink.cfg.ExactlyOnce.CommitInterval - time.Since(w.tx.since); left > 0 {
+				wait = left
+			}
+			timer.Reset(wait)
+		}
+		<-w.turn
+	}
+}
+
+// end commits tx, or finds out what became of it. Only run calls it, with the turn.
+func (w *txWriter) end(ctx context.Context, tx *transaction) {
+	start := time.Now()
+	attempted, err := w.commit(ctx, tx)
+	if err != nil && ctx.Err() != nil {
+		if attempted {
+			tx.fail(err) // it may be committed, so Close must not try to abort it
+		}
+		return // Close sees to the rest
+	}
+	w.tx = nil
+	w.opened.Store(0)
+	defer func() {
+		close(w.ends)
+		w.ends = make(chan struct{})
+	}()
+	m := w.sink.metrics.tx
+	if err != nil {
+		w.recover(ctx, tx, attempted, err)
+		return
+	}
+	m.outcomes[txCommitted].Inc()
+	m.commit.Observe(time.Since(start).Seconds())
+	w.settle(tx)
+	if err := w.producer.renew(ctx); err != nil {
+		w.recover(ctx, &transaction{w: w, last: w.at}, false, err)
+	}
+}
+
+// commit flushes the rows, adds the position and ends the transaction. Once attempted is true, an error says nothing about
+// whether it was committed.
+func (w *txWriter) commit(ctx context.Context, tx *transaction) (attempted bool, err error) {
+	if err := tx.flush(ctx); err != nil {
+		return false, err
+	}
+	rec, err := w.sink.checkpoint(w.shard, tx.last)
+	if err != nil {
+		return false, err
+	}
+	if err := produce(ctx, tx.client, rec); err != nil {
+		return false, err
+	}
+	if err := w.producer.check(ctx); err != nil {
+		return false, err
+	}
+	return true, tx.client.EndTransaction(ctx, kgo.TryCommit)
+}
+
+// checkpoint makes the record that says that everything up to at is in the topic.
+func (s *Sink) checkpoint(id shardID, at stream.Position) (*kgo.Record, error) {
+	value, err := json.Marshal(checkpoint{
+		Format: checkpointFormat, Application: s.application, Name: id.name, Position: at, Time: time.Now().UTC(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the checkpoint: %w", err)
+	}
+	return &kgo.Record{Topic: s.cfg.ExactlyOnce.CheckpointsTopic, Key: []byte(id.key), Value: value}, nil
+}
+
+// produce waits for the answer to one record, without the linger.
+func produce(ctx context.Context, client *kgo.Client, rec *kgo.Record) error {
+	answer := make(chan error, 1)
+	client.Produce(ctx, rec, func(_ *kgo.Record, err error) { answer <- err })
+	if err := client.Flush(ctx); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle reports what tx has committed.
+func (w *txWriter) settle(tx *transaction) {
+	w.at = tx.last
+	for _, e := range tx.entries {
+		e.Release(nil)
+	}
+}
+
+// recover finds out where the shard stands after tx failed with cause, by a take-over. A commit without an answer may have
+// landed; then its Writes are reported as if it had been answered. Otherwise the Writer is at its end: rewind, fenced or refused.
+func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool, cause error) {
+	m, log := w.sink.metrics.tx, w.sink.log.With().Str("partition", w.partition).Logger()
+	if attempted {
+		m.outcomes[txUnknown].Inc()
+	} else {
+		m.outcomes[txAborted].Inc()
+		if c := classify(cause); c.final() && c != classClosed && !endsTransaction(cause) {
+			abort, cancel := context.WithTimeout(ctx, abortTimeout)
+			w.abort(abort)
+			cancel()
+			m.ends[endRefused].Inc()
+			w.acks.Fail(refusal(c, w.sink.cfg.Topic, cause))
+			return
+		}
+	}
+	log.Warn().Err(cause).Bool("commit_attempted", attempted).Msg("transaction lost, looking up what was committed")
+	for {
+		p, at, err := w.sink.takeOver(ctx, w.partition, w.shard, true)
+		_, permanent := errors.AsType[*stream.PermanentError](err)
+		switch {
+		case err == nil && attempted && at == tx.last:
+			log.Info().Str("position", string(at)).Msg("the commit without an answer had landed")
+			w.replace(p)
+			w.settle(tx)
+			return
+		case err == nil && len(tx.entries) == 0 && at == tx.last:
+			w.replace(p) // nothing was in flight
+			return
+		case err == nil:
+			p.client.Close()
+			m.ends[endRewind].Inc()
+			w.acks.Fail(&stream.RewindError{To: at, Err: cause})
+			return
+		case errors.Is(err, stream.ErrFenced):
+			m.ends[endFenced].Inc()
+			w.acks.Fail(err)
+			return
+		case permanent:
+			m.ends[endRefused].Inc()
+			w.acks.Fail(err)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		log.Warn().Err(err).Msg("committed position not known yet, trying again")
+		pause := time.NewTimer(w.sink.cfg.RetryBackoff)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+	}
+}
+
+// replace puts a fresh producer in the place of the present one.
+func (w *txWriter) replace(p *producer) {
+	w.producer.client.Close()
+	w.producer = p
+}
