@@ -88,7 +88,22 @@ func (w *txWriter) commit(ctx context.Context, tx *transaction) (attempted bool,
 	if err := w.producer.check(ctx); err != nil {
 		return false, err
 	}
-	return true, tx.client.EndTransaction(ctx, kgo.TryCommit)
+	return true, endTransaction(ctx, tx.client)
+}
+
+// endTransaction commits what client has in its transaction. Every record in it must have been acknowledged.
+//
+// kgo 1.22 ends a transaction in the partitions that it knows of, and publishes those of a topic that is new to it a moment after
+// it has sent the first records there. A commit inside that moment finds nothing to commit, aborts, and reports success.
+// AbortBufferedRecords takes the lock under which they are published, and with nothing buffered it aborts nothing.
+func endTransaction(ctx context.Context, client *kgo.Client) error {
+	if n := client.BufferedProduceRecords(); n > 0 {
+		return fmt.Errorf("BUG: %d records are not acknowledged at the end of a transaction", n)
+	}
+	if err := client.AbortBufferedRecords(ctx); err != nil {
+		return err
+	}
+	return client.EndTransaction(ctx, kgo.TryCommit)
 }
 
 // checkpoint makes the record that says that everything up to at is in the topic.

@@ -168,7 +168,7 @@ func (s *Sink) first(ctx context.Context, p *producer, id shardID, leased stream
 	if err := p.check(ctx); err != nil {
 		return "", err
 	}
-	if err := p.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+	if err := endTransaction(ctx, p.client); err != nil {
 		return "", fmt.Errorf("committing the first record of %q: %w", id.key, err)
 	}
 	return leased, p.renew(ctx)

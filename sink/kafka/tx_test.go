@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,8 +30,15 @@ type author struct {
 	sink.Writer
 	partition string
 	next      int
+	mu        sync.Mutex
 	errs      []error
 	done      int
+}
+
+func (a *author) reported() (done int, errs []error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.done, a.errs
 }
 
 func (s *txStage) open(p *process, partition string, from stream.Position) *author {
@@ -62,6 +70,8 @@ func (a *author) write() error {
 	a.next++
 	at := sinktest.Position(a.next)
 	return a.Write(context.Background(), sinktest.Batch(a.partition, at, 0, rowsEach, 300), at, func(err error) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		if err == nil {
 			a.done++
 		} else {
@@ -114,18 +124,18 @@ func TestCommitsByItsOwnTimer(t *testing.T) {
 		a.must(a.write())
 		time.Sleep(s.cfg.ExactlyOnce.CommitInterval - 10*time.Millisecond)
 		synctest.Wait()
-		if age := p.oldestTransaction(); a.done != 0 || age < 0.9 {
-			t.Errorf("%d writes were done before the interval, the open transaction is %v s old", a.done, age)
+		if done, _ := a.reported(); done != 0 || p.oldestTransaction() < 0.9 {
+			t.Errorf("%d writes were done before the interval, the open transaction is %v s old", done, p.oldestTransaction())
 		}
 		for range 20 { // the commit itself takes some time
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
-			if a.done > 0 {
+			if done, errs := a.reported(); done+len(errs) > 0 {
 				break
 			}
 		}
-		if a.done != 1 || p.oldestTransaction() != 0 {
-			t.Errorf("%d writes are done after the interval, the open transaction is %v s old", a.done, p.oldestTransaction())
+		if done, errs := a.reported(); done != 1 || p.oldestTransaction() != 0 {
+			t.Errorf("%d writes are done after the interval, errors %v, the open transaction is %v s old", done, errs, p.oldestTransaction())
 		}
 		s.once(shard0, 1)
 		a.must(a.Close(t.Context()))
@@ -339,8 +349,8 @@ func TestCommitAnswerLost(t *testing.T) {
 		a.must(a.write())
 		s.lose(p, a, loseAnswer)
 		a.must(a.Flush(t.Context()))
-		if a.done != 1 || len(a.errs) > 0 {
-			t.Errorf("%d writes are done, errors %v; want the write done", a.done, a.errs)
+		if done, errs := a.reported(); done != 1 || len(errs) > 0 {
+			t.Errorf("%d writes are done, errors %v; want the write done", done, errs)
 		}
 		a.must(a.write()) // the Writer goes on
 		a.must(a.Flush(t.Context()))
