@@ -122,13 +122,13 @@ func TestCommitsByItsOwnTimer(t *testing.T) {
 		defer p.Close()
 		a := s.open(p, shard0, "")
 		a.must(a.write())
-		time.Sleep(s.cfg.ExactlyOnce.CommitInterval - 10*time.Millisecond)
+		pass(s.cfg.ExactlyOnce.CommitInterval - 10*time.Millisecond)
 		synctest.Wait()
 		if done, _ := a.reported(); done != 0 || p.oldestTransaction() < 0.9 {
 			t.Errorf("%d writes were done before the interval, the open transaction is %v s old", done, p.oldestTransaction())
 		}
 		for range 20 { // the commit itself takes some time
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 			synctest.Wait()
 			if done, errs := a.reported(); done+len(errs) > 0 {
 				break
@@ -154,7 +154,7 @@ func TestCommitsInOrderOfPosition(t *testing.T) {
 		const writes = 40
 		for range writes {
 			a.must(a.write())
-			time.Sleep(170 * time.Millisecond)
+			pass(170 * time.Millisecond)
 		}
 		a.must(a.Flush(t.Context()))
 		at := s.positionsOf(shard0)
@@ -208,7 +208,7 @@ func TestTakeOverReadsBehindAForeignTransaction(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			if err := stranger.client.EndTransaction(context.Background(), kgo.TryCommit); err != nil {
 				t.Error(err)
 			}
@@ -242,7 +242,7 @@ func TestKilledWithOpenTransactions(t *testing.T) {
 			a.must(a.write()) // stays open
 			dead = append(dead, a)
 		}
-		time.Sleep(100 * time.Millisecond) // the rows are with the broker
+		pass(100 * time.Millisecond) // the rows are with the broker
 		synctest.Wait()
 		p.link.cut(true)
 		for i := range shards {
@@ -391,7 +391,7 @@ func (s *txStage) lose(p *process, a *author, what lost) {
 	flushed := make(chan error, 1)
 	go func() { flushed <- a.Flush(context.Background()) }()
 	<-met
-	time.Sleep(10 * time.Minute) // longer than the client retries
+	pass(10 * time.Minute) // longer than the client retries
 	p.link.mend()
 	<-flushed
 }
@@ -503,7 +503,7 @@ func TestLettersAreInTheTransaction(t *testing.T) {
 		}
 		// The transaction of payload 2 is lost, and its letter with it.
 		a.must(a.write())
-		time.Sleep(50 * time.Millisecond)
+		pass(50 * time.Millisecond)
 		p.link.cut(true)
 		a.must(a.Close(t.Context()))
 		p.link.mend()
@@ -633,3 +633,6 @@ func FuzzParseCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// pass lets d of virtual time go by; only inside a bubble.
+func pass(d time.Duration) { <-time.After(d) }
