@@ -75,7 +75,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// Every document in docs/ is reached from the README, directly or by way of another. Reports are records of one day.
+// Every document in docs/ itself is reached from the README, directly or by way of another; decisions and reports are lists in their folders.
 func TestDocumentsAreReached(t *testing.T) {
 	seen := map[string]bool{}
 	var walk func(string)
@@ -97,7 +97,7 @@ func TestDocumentsAreReached(t *testing.T) {
 	}
 	walk(root + "/README.md")
 	for _, file := range documents(t) {
-		if strings.HasPrefix(file, root+"/docs/") && !strings.HasPrefix(file, root+"/docs/reports/") && !seen[filepath.Clean(file)] {
+		if filepath.Dir(file) == filepath.Clean(root+"/docs") && !seen[filepath.Clean(file)] {
 			t.Errorf("%s: no link leads there from the README", file)
 		}
 	}
