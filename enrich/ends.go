@@ -301,14 +301,12 @@ type ports interface {
 
 // lookup asks who e's address was.
 func (j *join) lookup(f *flow, e *end) metadata.Answer {
-	w := f.w
-	w.Held = e.own && f.by.facts != nil && !f.by.facts.Shared
 	if j.ports != nil {
 		port := f.r.DstPort
 		if e == &f.src {
 			port = f.r.SrcPort
 		}
-		return j.ports.LookupPort(e.scope, e.addr, f.r.Protocol, port, w)
+		return j.ports.LookupPort(e.scope, e.addr, f.r.Protocol, port, f.w)
 	}
-	return j.view.Lookup(e.scope, e.addr, w)
+	return j.view.Lookup(e.scope, e.addr, f.w)
 }

@@ -113,8 +113,7 @@ func TestSightingsConfirmNames(t *testing.T) {
 	format := pkt + " vpc-id"
 	in := decode(t, format, times(`
 		eni-a 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+600 T+660 ACCEPT egress OK vpc-1
-		eni-b 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+480 T+540 ACCEPT ingress OK vpc-1
-		eni-b 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+680 T+740 ACCEPT ingress OK vpc-1`, 1))
+		eni-b 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+600 T+660 ACCEPT ingress OK vpc-1`, 1))
 	before := w.rows(t, format, times("eni-a 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+610 T+650 ACCEPT egress OK vpc-1", 1))
 	if before[0]["dst_grade"] != "provisional" || before[0]["dst_app"] != "unknown" {
 		t.Fatalf("before: %v", before[0])

@@ -25,14 +25,8 @@ type EndpointID uint32
 type WorkloadID uint32
 
 // Window is the time of a flow in Unix milliseconds, as the record says it. The look-up widens it: an owner must be unique
-// in [Start − 60 s − g, End + 1 s + g), and hold the address in [Start − 60 s − g, End + 1 s): a record's start may be late, and
-// before its owner the address may have been nobody's, or that of one who came and went between two listings.
-type Window struct {
-	Start, End int64
-	// Held says that the interface which recorded the flow is known to have held the address when the packets passed: then it is
-	// enough that the only owner holds it in [Start, End + 1 s).
-	Held bool
-}
+// in [Start − 60 s − g, End + 1 s + g) and hold the address in [Start, End + 1 s).
+type Window struct{ Start, End int64 }
 
 // Answer is what is known of one address in one window.
 type Answer struct {

@@ -92,8 +92,8 @@ func TestReplayKnowsWhatLaterFilesProve(t *testing.T) {
 	first, second := filepath.Join(dir, "a.log"), filepath.Join(dir, "b.log")
 	for path, lines := range map[string]string{
 		first: header + "eni-aaaa vpc-1 10.0.0.1 10.0.0.2 40000 443 6 1 100 1418530010 1418530040 ACCEPT OK egress\n",
-		second: header + "eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418529880 1418529990 ACCEPT OK ingress\n" +
-			"eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418530060 1418530150 ACCEPT OK ingress\n",
+		second: header + "eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418529900 1418529990 ACCEPT OK ingress\n" +
+			"eni-bbbb vpc-1 10.0.0.9 10.0.0.2 40000 443 6 1 100 1418530060 1418530090 ACCEPT OK ingress\n",
 	} {
 		if err := os.WriteFile(path, []byte(lines), 0o600); err != nil {
 			t.Fatal(err)

@@ -198,10 +198,10 @@ func holds(svc *service, eni, ip string, at time.Time) bool {
 	return own
 }
 
-// flow puts one line of eni's into the stream of worker n: a minute from f.at on, and around on both sides of it.
-func (f *fleet) flow(t *testing.T, n int, around time.Duration, eni, src, dst, direction string) {
+// flow puts one line of eni's into the stream of worker n.
+func (f *fleet) flow(t *testing.T, n int, eni, src, dst, direction string) {
 	t.Helper()
-	line := fmt.Sprintf("7 123456789012 %s %s %s 40000 443 6 3 300 %d %d ACCEPT OK vpc-1 %s %s %s\n", eni, src, dst, f.at.Add(-around).Unix(), f.at.Add(time.Minute+around).Unix(), direction, src, dst)
+	line := fmt.Sprintf("7 123456789012 %s %s %s 40000 443 6 3 300 %d %d ACCEPT OK vpc-1 %s %s %s\n", eni, src, dst, f.at.Unix(), f.at.Unix()+60, direction, src, dst)
 	if _, _, err := f.aws.Kinesis().Put(fmt.Sprintf("flows%d", n), "k", []byte(line)); err != nil {
 		t.Fatal(err)
 	}
@@ -264,12 +264,12 @@ func TestHeartbeatOfOneWorkerNamesAFlowOfAnother(t *testing.T) {
 	f.sonar(t)
 	await(t, "workers are ready", func() bool { return one.identityReady() == nil && two.identityReady() == nil })
 
-	f.flow(t, 1, 3*time.Minute, "eni-a", "10.0.0.1", "10.0.0.2", "egress")
+	f.flow(t, 1, "eni-a", "10.0.0.1", "10.0.0.2", "egress")
 	vpc, w := two.core.identity.InternScope("vpc-1"), metadata.Window{Start: f.at.UnixMilli(), End: f.at.Add(time.Minute).UnixMilli()}
 	await(t, "worker 2 knows what worker 1 saw", func() bool {
 		return two.core.identity.Lookup(vpc, netip.MustParseAddr("10.0.0.1"), w).Grade == metadata.Confirmed
 	})
-	f.flow(t, 2, 0, "eni-b", "10.0.0.1", "10.0.0.2", "ingress")
+	f.flow(t, 2, "eni-b", "10.0.0.1", "10.0.0.2", "ingress")
 	await(t, "worker 2 writes its row", func() bool { return len(f.rows(t, 2)) > 0 })
 	row := f.rows(t, 2)[0]
 	if row["src_app"] != "alpha" || row["dst_app"] != "beta" {
@@ -287,7 +287,7 @@ func TestKillingAnyOfThemLosesNothing(t *testing.T) {
 
 	f.tell(t, move("10.0.1.1", "eni-b", "eni-c")...)
 	await(t, "the change is in worker 2", func() bool { return holds(two, "eni-c", "10.0.1.1", time.Now()) })
-	f.flow(t, 1, 3*time.Minute, "eni-a", "10.0.0.1", "10.0.0.2", "egress")
+	f.flow(t, 1, "eni-a", "10.0.0.1", "10.0.0.2", "egress")
 	await(t, "worker 2 knows what worker 1 saw", func() bool { return holds(two, "eni-a", "10.0.0.1", f.at) })
 
 	killSonar()

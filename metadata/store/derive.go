@@ -42,11 +42,12 @@ func (d *deriver) derive(ev []evidence, v4 bool) []interval {
 	return d.out
 }
 
-// open is what flow logs leave open of a time: whole seconds, up to a minute late or early.
-const open = heartbeatAcc + 1000
+// second is what flow logs leave open of a time: a record's first packet passed in the second of its start, its last in the second
+// of its end.
+const second = 1000
 
 // sharpen takes from the traffic sightings what they do not prove: where the owner's own told begin or end may lie inside a
-// sighting's first or last minute, only one instant of that minute is known to be its own. Another flow of the same minute may
+// sighting's first or last second, only one instant of that second is known to be its own. Another flow of the same second may
 // have met nobody, or somebody else.
 func (d *deriver) sharpen() {
 	for i := range d.ev {
@@ -54,23 +55,19 @@ func (d *deriver) sharpen() {
 		if b.kind != beatSight {
 			continue
 		}
-		from, to := b.from, b.to
-		first, last := min(from+open, to)-1, max(to-open, from)+1
+		first, last := b.from+second-1, b.to-second+1
 		for _, e := range d.ev {
 			if e.owner != b.owner {
 				continue
 			}
 			acc := int64(e.acc)
 			switch {
-			case e.kind == begin && e.from > from && e.from-acc <= first:
+			case e.kind == begin && e.from > b.from && e.from-acc <= first:
 				b.from = max(b.from, min(e.from, first))
-			case e.kind == end && e.from < to && e.from+acc >= last:
+			case e.kind == end && e.from < b.to && e.from+acc >= last:
 				b.to = min(b.to, max(e.from, last))
 			default:
 			}
-		}
-		if b.from >= b.to { // the two contradict the traffic: one instant is left
-			b.from = b.to - 1
 		}
 	}
 }
@@ -192,7 +189,7 @@ func (d *deriver) beats(v4 bool) {
 		if e.kind != beatSight || d.bridgedInto(i, told, v4) {
 			continue
 		}
-		v := interval{from: e.from, to: e.to, owner: e.owner, flags: uint32(e.flags) | beat}
+		v := interval{from: e.from, to: e.to, owner: e.owner, accFrom: heartbeatAcc, accTo: heartbeatAcc, flags: uint32(e.flags) | beat}
 		if e.flags&primary != 0 {
 			v.flags |= beatPrimary
 		}
@@ -209,32 +206,8 @@ func (d *deriver) beats(v4 bool) {
 				v.flags |= bridged
 			}
 		}
-		v.accFrom, v.accTo = d.beatEdges(&v)
 		d.layer = append(d.layer, v)
 	}
-}
-
-// beatEdges says how far the edges of what traffic showed are open: by a minute, but not beyond the owner's own told begin and end.
-func (d *deriver) beatEdges(v *interval) (accFrom, accTo uint32) {
-	earliest, latest := int64(forever), int64(0)
-	for _, e := range d.ev {
-		switch {
-		case e.owner != v.owner:
-		case e.kind == begin:
-			earliest = min(earliest, e.from-int64(e.acc))
-		case e.kind == end && e.from+int64(e.acc) >= v.to:
-			latest = max(latest, e.from+int64(e.acc))
-		default:
-		}
-	}
-	before, after := int64(heartbeatAcc), int64(heartbeatAcc)
-	if earliest != forever {
-		before = min(before, max(v.from-earliest, 0))
-	}
-	if latest != 0 {
-		after = min(after, latest-v.to)
-	}
-	return roundAcc(before), roundAcc(after)
 }
 
 // bridgedInto says whether the beat at place i continues an earlier one of the same interface.

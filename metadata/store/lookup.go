@@ -9,18 +9,13 @@ import (
 // maxTime bounds flow times, so that widening never overflows: the year 10000.
 const maxTime = 253402300800000
 
-// span is a flow's window: [lo, hi) is where an owner must be unique, [need, end) where it must hold the address; start is what
-// the record says.
-type span struct{ lo, need, start, end, hi int64 }
+// span is a flow's window: [lo, hi) is where an owner must be unique, [start, end) where it must hold the address.
+type span struct{ lo, start, end, hi int64 }
 
 func (s *Store) span(w metadata.Window) span {
 	start := min(max(w.Start, 0), maxTime)
 	end := min(max(w.End, start), maxTime) + 1000
-	win := span{lo: start - s.guard - s.skew, need: start, start: start, end: end, hi: end + s.skew}
-	if !w.Held {
-		win.need = win.lo
-	}
-	return win
+	return span{start - s.guard - s.skew, start, end, end + s.skew}
 }
 
 // maxOwners is how many owners in one window are told apart; more than that are never one workload.
@@ -219,7 +214,7 @@ func (j *judge) one(p party) metadata.Answer {
 	a := metadata.Answer{Endpoint: metadata.EndpointID(p.owner)}
 	id, state := s.workloadIn(p, w)
 	a.Workload = id
-	if !j.holds(p.owner) {
+	if !j.holds(p.owner, 0) {
 		a.Grade, a.Reason = j.edge(p.owner)
 		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
 		return a
@@ -228,8 +223,8 @@ func (j *judge) one(p party) metadata.Answer {
 		a.Reason = metadata.SharedInterface
 		return a
 	}
-	if g, r := j.contradiction(p); r != metadata.NoReason {
-		a.Grade, a.Reason = g, r
+	if r := j.contradiction(p); r != metadata.NoReason {
+		a.Grade, a.Reason = metadata.Ambiguous, r
 		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
 		return a
 	}
@@ -244,7 +239,7 @@ func (j *judge) one(p party) metadata.Answer {
 	default:
 	}
 	a.Grade, a.Reason = j.told(metadata.Interval)
-	if j.layer == 0 && j.seen(p.owner) {
+	if j.layer == 0 && j.holds(p.owner, beat) {
 		a.Grade, a.Reason = metadata.Confirmed, metadata.Heartbeat
 	}
 	if a.Grade.Names() && a.Workload == 0 {
@@ -269,7 +264,7 @@ func (j *judge) told(r metadata.Reason) (metadata.Grade, metadata.Reason) {
 func (j *judge) several(m *meeting) metadata.Answer {
 	var a metadata.Answer
 	inside := 0
-	one := m.others == 0 && j.holds(0)
+	one := m.others == 0 && j.holds(0, 0)
 	for i, p := range m.parties[:m.n] {
 		id, state := j.store.workloadIn(p, j.w)
 		if i < len(a.Candidates) {
@@ -283,7 +278,7 @@ func (j *judge) several(m *meeting) metadata.Answer {
 		if i == 0 {
 			a.Workload = id
 		}
-		one = one && id != 0 && id == a.Workload && state == workloadSame && !j.sharedBy(p.owner) && !j.contradicted(p)
+		one = one && id != 0 && id == a.Workload && state == workloadSame && !j.sharedBy(p.owner) && j.contradiction(p) == metadata.NoReason
 	}
 	a.Others = uint8(min(int(a.Others)+m.others, 255))
 	if one {
@@ -298,43 +293,13 @@ func (j *judge) several(m *meeting) metadata.Answer {
 	return a
 }
 
-// holds says whether the tenures of owner (0: of anyone) in the judged layer hold the whole flow for certain.
-func (j *judge) holds(owner uint32) bool {
-	at := j.w.need
-	for again := true; again; { // what is certain of them is not sorted
-		again = false
-		for i := range j.len() {
-			v := j.at(i)
-			if v.owner == 0 || v.flags&claim != j.layer || owner != 0 && v.owner != owner {
-				continue
-			}
-			if from, to := v.certain(); from <= at && to > at {
-				if at = to; at >= j.w.end {
-					return true
-				}
-				again = true
-			}
-		}
-	}
-	return false
-}
-
-// seen says whether traffic proves that owner held the address for the whole flow, whatever is not told yet: it was seen before
-// and after. Of a primary address, that it was told to begin before is as good.
-func (j *judge) seen(owner uint32) bool {
-	for i := range j.list {
-		v := j.list.at(i)
-		if v.owner != owner || v.flags&beat == 0 || v.to-heartbeatAcc < j.w.end {
-			continue
-		}
-		if v.from+heartbeatAcc <= j.w.need {
-			return true
-		}
-		if v.flags&primary == 0 {
-			continue
-		}
-		for k := range j.list {
-			if u := j.list.at(k); u.owner == owner && u.flags&(beat|claim) == 0 && u.from <= j.w.need && u.to >= v.from {
+// holds says whether the tenures of owner (0: of anyone) in the judged layer hold the whole flow; only those with flag count.
+func (j *judge) holds(owner, flag uint32) bool {
+	at := j.w.start
+	for i := range j.len() { // sorted by from
+		v := j.at(i)
+		if v.owner != 0 && v.flags&claim == j.layer && (owner == 0 || v.owner == owner) && v.flags&flag == flag && v.from <= at && v.to > at {
+			if at = v.to; at >= j.w.end {
 				return true
 			}
 		}
@@ -352,11 +317,10 @@ func (j *judge) edge(owner uint32) (metadata.Grade, metadata.Reason) {
 		if v.owner != owner || v.flags&claim != j.layer || !v.widened(w.lo, w.hi) {
 			continue
 		}
-		from, to := v.certain()
 		before = before || v.to <= w.start
 		after = after || v.from >= w.end
-		first = first || from <= w.need && to > w.need
-		last = last || from < w.end && to >= w.end
+		first = first || v.from <= w.start && v.to > w.start
+		last = last || v.from < w.end && v.to >= w.end
 		inside = inside || v.widened(w.start, w.end)
 	}
 	switch {
@@ -389,46 +353,28 @@ func (j *judge) sharedBy(owner uint32) bool {
 }
 
 // contradiction checks a pod or task against the interfaces that held its address: its claim ends when the address goes to
-// another interface, even if nobody told, and an interface that may have held the address in the window and is not its own is
-// another owner, whatever runs there.
-func (j *judge) contradiction(p party) (metadata.Grade, metadata.Reason) {
+// another interface, even if nobody told.
+func (j *judge) contradiction(p party) metadata.Reason {
 	if j.layer != claim {
-		return metadata.Unknown, metadata.NoReason
+		return metadata.NoReason
 	}
 	node := j.store.owners.facts(p.owner).node
-	before, below := uint32(0), uint32(0)
-	near := false
+	before := uint32(0)
 	for i := range j.list {
 		v := j.list.at(i)
-		if v.flags&claim != 0 || v.owner == 0 {
-			continue
-		}
-		if v.widened(j.w.lo, j.w.hi) {
-			// Of a claim that does not say its interface: one that was gone when it began is none, and of two one is not.
-			near = near || node != 0 && v.owner != node || node == 0 && (v.to <= p.from || below != 0 && below != v.owner)
-			below = v.owner
-		}
-		if v.to != forever && v.to+int64(v.accTo) <= p.from {
+		if v.flags&claim != 0 || v.owner == 0 || v.to != forever && v.to+int64(v.accTo) <= p.from {
 			continue
 		}
 		other := node == 0 || v.owner != node
 		if before != 0 && v.owner != before && other && v.from-int64(v.accFrom) > p.from+j.store.skew && v.from < j.w.end {
-			return metadata.Ambiguous, metadata.AddressMoved
+			return metadata.AddressMoved
 		}
 		if node != 0 && other && v.from < j.w.end && v.to > j.w.start {
-			return metadata.Ambiguous, metadata.LayersDisagree
+			return metadata.LayersDisagree
 		}
 		before = v.owner
 	}
-	if near {
-		return metadata.Border, metadata.NearHandover
-	}
-	return metadata.Unknown, metadata.NoReason
-}
-
-func (j *judge) contradicted(p party) bool {
-	_, r := j.contradiction(p)
-	return r != metadata.NoReason
+	return metadata.NoReason
 }
 
 // workloadState is how an owner's workload went during its part of a window.

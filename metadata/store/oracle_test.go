@@ -82,7 +82,7 @@ func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map
 	for _, b := range o.beats {
 		if b.IP.String() == ip && scopeNames[b.Scope] == scope {
 			owner := "eni:" + b.ENI
-			out[owner] = append(out[owner], [2]int64{b.Start, b.End + 1000})
+			out[owner] = append(out[owner], o.certain(scope, ip, owner, b.Start, b.End+1000))
 			primary[owner] = primary[owner] || b.Primary
 		}
 	}
@@ -101,16 +101,13 @@ func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map
 				joined = append(joined, s)
 			}
 		}
-		for i, s := range joined {
-			joined[i] = o.certain(scope, ip, owner, s[0], s[1])
-		}
 		out[owner] = joined
 	}
 	return out, primary
 }
 
-// certain is the part of a sighting that it proves: a record says whole seconds, up to a minute late or early, so where the
-// owner's own begin or end may lie inside the first or the last 61 of them, one instant of those is all that is sure.
+// certain is the part of a sighting that it proves: a record says whole seconds, so where the owner's own begin or end may lie
+// inside the first or the last of them, one instant of it is all that is sure.
 func (o *oracle) certain(scope, ip, owner string, from, to int64) [2]int64 {
 	start, stop := from, to
 	for _, e := range o.events {
@@ -118,16 +115,15 @@ func (o *oracle) certain(scope, ip, owner string, from, to int64) [2]int64 {
 			continue
 		}
 		begin, end := e.Start(), e.End()
-		lastOfFirst, firstOfLast := min(from+61_000, to)-1, max(to-61_000, from)+1
-		if e.Op == event.Assign && begin > from && begin-e.Acc <= lastOfFirst {
-			start = max(start, min(begin, lastOfFirst))
+		if e.Op == event.Assign && begin > from && begin-e.Acc < from+1000 {
+			start = max(start, min(begin, from+999))
 		}
 		closes := e.Op == event.Release || e.Op == event.Assign && e.To != 0
-		if closes && end < to && end+e.Acc >= firstOfLast {
-			stop = min(stop, max(end, firstOfLast))
+		if closes && end < to && end+e.Acc > to-1000 {
+			stop = min(stop, max(end, to-999))
 		}
 	}
-	return [2]int64{min(start, stop-1), stop}
+	return [2]int64{start, stop}
 }
 
 // holds judges one instant: did owner hold the address at t, going by the begin at s?
@@ -258,54 +254,17 @@ func (o *oracle) layer(scope, ip string, above bool, out map[string][]run) {
 		out[owner] = append(out[owner], toldRuns[owner]...)
 	}
 	for owner, list := range traffic {
-		cur := run{from: list[0][0], to: list[0][1], byTraffic: true}
+		cur := run{from: list[0][0], to: list[0][1], accFrom: 60_000, accTo: 60_000, byTraffic: true}
 		for _, s := range list[1:] {
 			if o.silent(owner, cur.to, s[0], primary[owner] && !strings.Contains(ip, ":"), facts, traffic, toldRuns) {
 				cur.to = s[1]
 				continue
 			}
-			out[owner] = append(out[owner], openEdges(cur, owner, facts))
+			out[owner] = append(out[owner], cur)
 			cur.from, cur.to = s[0], s[1]
 		}
-		out[owner] = append(out[owner], openEdges(cur, owner, facts))
+		out[owner] = append(out[owner], cur)
 	}
-}
-
-// primary says whether anything told or showed that the address is the interface's primary one.
-func (o *oracle) primary(scope, ip, owner string) bool {
-	_, primary := o.spans(scope, ip)
-	return primary[owner]
-}
-
-// openEdges opens what traffic showed by a minute, but not before the owner's first begin nor after its last end, when these are
-// told.
-func openEdges(r run, owner string, facts []told) run {
-	before, after := int64(never), int64(never)
-	for _, f := range facts {
-		if f.owner == owner && f.begin != never && (before == never || f.begin-f.acc < before) {
-			before = f.begin - f.acc
-		}
-		if f.owner == owner && f.end != never && f.end+f.acc >= r.to {
-			after = max(after, f.end+f.acc)
-		}
-	}
-	r.accFrom, r.accTo = 60_000, 60_000
-	if before != never {
-		r.accFrom = min(r.accFrom, max(0, r.from-before))
-	}
-	if after != never {
-		r.accTo = min(r.accTo, after-r.to)
-	}
-	round := func(acc int64) int64 { // kept in steps
-		for _, s := range accSteps {
-			if int64(s) >= acc {
-				return int64(s)
-			}
-		}
-		return acc
-	}
-	r.accFrom, r.accTo = round(r.accFrom), round(r.accTo)
-	return r
 }
 
 // edges finds how far the edges of a told run are open.
@@ -475,10 +434,7 @@ func (o *oracle) node(owner string) string {
 
 // lookup answers like Store.Lookup, in words.
 func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdict {
-	w := span{lo: win.Start - 60_000 - o.skew, need: win.Start, start: win.Start, end: win.End + 1000, hi: win.End + 1000 + o.skew}
-	if !win.Held {
-		w.need = w.lo // nobody is proven to have had it: it must be held from the earliest time at which a packet may have passed
-	}
+	w := span{win.Start - 60_000 - o.skew, win.Start, win.End + 1000, win.End + 1000 + o.skew}
 	all := o.runs(scope, ip.String())
 	type meets struct {
 		owner    string
@@ -534,20 +490,14 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	slices.Sort(names)
 	list := strings.Join(names, " ")
 
-	sure := func(r run) (from, to int64) {
-		if r.byTraffic {
-			return r.from + 60_000, r.to - 60_000
-		}
-		return r.from, r.to
-	}
 	full := func(keep func(owner string, r run) bool) bool { // is every instant of the flow held?
-		t := w.need
+		t := w.start
 		for again := true; again && t < w.end; {
 			again = false
 			for owner, runs := range all {
 				for _, r := range runs {
-					if from, to := sure(r); r.above == above && keep(owner, r) && from <= t && t < to {
-						t, again = to, true
+					if r.above == above && keep(owner, r) && r.from <= t && t < r.to {
+						t, again = r.to, true
 					}
 				}
 			}
@@ -564,9 +514,9 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		return "covered", ""
 	}
 	hidden := func(owner string) bool { return !above && (pods || o.shared(owner)) }
-	moved := func(m meets) (grade, reason string) {
+	moved := func(m meets) string {
 		if !above {
-			return "", ""
+			return ""
 		}
 		node, last := o.node(m.owner), ""
 		type held struct {
@@ -586,31 +536,16 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		})
 		for _, h := range below {
 			if last != "" && h.owner != last && h.owner != node && h.from-h.accFrom > m.from+o.skew && h.from < w.end {
-				return "ambiguous", "address-moved"
+				return "address-moved"
 			}
 			if node != "" && h.owner != node && h.from < w.end && h.to > w.start {
-				return "ambiguous", "layers-disagree"
+				return "layers-disagree"
 			}
 			last = h.owner
 		}
-		others := map[string]bool{} // interfaces that may have held the address in the window
-		for owner, runs := range all {
-			for _, r := range runs {
-				if !r.above && may(r, w.lo, w.hi) {
-					others[owner] = true
-					if node == "" && r.to <= m.from || node != "" && owner != node {
-						return "border", "near-handover"
-					}
-				}
-			}
-		}
-		if node == "" && len(others) > 1 {
-			return "border", "near-handover"
-		}
-		return "", ""
+		return ""
 	}
 
-	contradicted := func(m meets) bool { _, r := moved(m); return r != "" }
 	if len(who) > 1 {
 		inside, one, app := 0, full(func(string, run) bool { return true }), ""
 		for i, m := range who {
@@ -621,7 +556,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 			if i == 0 {
 				app = now
 			}
-			one = one && now != "" && now == app && change == "" && !hidden(m.owner) && !contradicted(m)
+			one = one && now != "" && now == app && change == "" && !hidden(m.owner) && moved(m) == ""
 		}
 		switch {
 		case one:
@@ -643,9 +578,8 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		var reason string
 		atStart, atEnd, before, after := false, false, false, false
 		for _, r := range m.runs {
-			from, to := sure(r)
-			atStart = atStart || from <= w.need && w.need < to
-			atEnd = atEnd || from <= w.end-1 && w.end-1 < to
+			atStart = atStart || r.from <= w.start && w.start < r.to
+			atEnd = atEnd || r.from <= w.end-1 && w.end-1 < r.to
 			before = before || r.to <= w.start
 			after = after || r.from >= w.end
 		}
@@ -672,8 +606,8 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	if hidden(m.owner) {
 		return verdict{"unknown", "shared-interface", m.owner, app, ""}
 	}
-	if grade, r := moved(m); r != "" {
-		return verdict{grade, r, m.owner, app, m.owner}
+	if r := moved(m); r != "" {
+		return verdict{"ambiguous", r, m.owner, app, m.owner}
 	}
 	switch change {
 	case "inside":
@@ -685,18 +619,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	if grade == "covered" {
 		reason = "interval"
 	}
-	proven := func() bool { // seen well after the flow, and well before it or told to begin before it
-		mine := all[m.owner]
-		return slices.ContainsFunc(mine, func(late run) bool {
-			if !late.byTraffic || late.to < w.end+60_000 {
-				return false
-			}
-			return late.from+60_000 <= w.need || o.primary(scope, ip.String(), m.owner) && slices.ContainsFunc(mine, func(told run) bool {
-				return !told.byTraffic && told.from <= w.need && told.to >= late.from
-			})
-		})
-	}
-	if !above && proven() {
+	if !above && full(func(owner string, r run) bool { return owner == m.owner && r.byTraffic }) {
 		grade, reason = "confirmed", "heartbeat"
 	}
 	if (grade == "covered" || grade == "confirmed") && app == "" {

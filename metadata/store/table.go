@@ -37,15 +37,6 @@ const (
 	beatPrimary
 )
 
-// certain returns when owner held the address for certain. The times of flow records are up to a minute late or early, so what
-// traffic showed is sure only that far inside its edges.
-func (v *interval) certain() (from, to int64) {
-	if v.flags&beat == 0 {
-		return v.from, v.to
-	}
-	return v.from + heartbeatAcc, v.to - heartbeatAcc
-}
-
 // widened says whether the interval may meet [lo, hi).
 func (v *interval) widened(lo, hi int64) bool {
 	return v.from-int64(v.accFrom) < hi && (v.to == forever || v.to+int64(v.accTo) > lo)

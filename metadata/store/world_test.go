@@ -92,7 +92,7 @@ func makeWorld(pick func(n int) int, events, beats, lookups int) world {
 	}
 	for range lookups {
 		start := at() + int64(pick(3))*1000
-		wo.lookups = append(wo.lookups, lookup{scope(), ip(), metadata.Window{Start: start, End: start + int64(pick(8))*5000, Held: pick(2) == 0}})
+		wo.lookups = append(wo.lookups, lookup{scope(), ip(), metadata.Window{Start: start, End: start + int64(pick(8))*5000}})
 	}
 	return wo
 }

@@ -127,6 +127,9 @@ func (r *result) judge(sc *scenario) error {
 	if s.Ends == 0 {
 		errs = append(errs, fmt.Errorf("%s: nothing was judged", sc.name))
 	}
+	if sc.limit {
+		return errors.Join(errs...)
+	}
 	if s.Wrong > 0 {
 		errs = append(errs, fmt.Errorf("%s: %d names are wrong", sc.name, s.Wrong))
 	}

@@ -14,7 +14,7 @@ import (
 func TestJ2Small(t *testing.T) {
 	for _, sc := range scenarios() {
 		switch sc.name {
-		case "default", "instant-reuse", "start-early-unlogged", "start-either-fresh", "estate-all":
+		case "default", "instant-reuse", "estate-all":
 		default:
 			continue
 		}
