@@ -175,10 +175,11 @@ func (l *ledger) init(ctx context.Context) error {
 	for made := false; ; {
 		out, err := l.api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &l.table})
 		if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-			if err := l.create(ctx); err != nil {
+			mine, err := l.create(ctx)
+			if err != nil {
 				return err
 			}
-			made = true
+			made = made || mine // whoever made it lets its items expire, too
 			continue
 		}
 		if err != nil {
@@ -205,8 +206,9 @@ func (l *ledger) init(ctx context.Context) error {
 	}
 }
 
-func (l *ledger) create(ctx context.Context) error {
-	_, err := l.api.CreateTable(ctx, &dynamodb.CreateTableInput{
+// create makes the table, unless another process just did.
+func (l *ledger) create(ctx context.Context) (mine bool, err error) {
+	_, err = l.api.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName: &l.table, BillingMode: types.BillingModePayPerRequest,
 		KeySchema: []types.KeySchemaElement{{AttributeName: aws.String(attrID), KeyType: types.KeyTypeHash}},
 		AttributeDefinitions: []types.AttributeDefinition{
@@ -221,10 +223,13 @@ func (l *ledger) create(ctx context.Context) error {
 			},
 		}},
 	})
-	if _, other := errors.AsType[*types.ResourceInUseException](err); err != nil && !other {
-		return fmt.Errorf("make ledger table %q: %w", l.table, err)
+	if _, other := errors.AsType[*types.ResourceInUseException](err); other {
+		return false, nil
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("make ledger table %q: %w", l.table, err)
+	}
+	return true, nil
 }
 
 func (l *ledger) expires(now time.Time) types.AttributeValue {
