@@ -21,6 +21,8 @@ type AWSConfig struct {
 	EC2Endpoint string `yaml:"ec2_endpoint"`
 	// ECSEndpoint overrides the URL of ECS.
 	ECSEndpoint string `yaml:"ecs_endpoint"`
+	// S3Endpoint overrides the URL of S3, whose buckets are then part of the path.
+	S3Endpoint string `yaml:"s3_endpoint"`
 	// SQSEndpoint overrides the URL of SQS.
 	SQSEndpoint string `yaml:"sqs_endpoint"`
 	// STSEndpoint overrides the URL of the token service that roles are assumed with.
@@ -34,6 +36,7 @@ func (c AWSConfig) Validate() error {
 		checkURL("dynamodb_endpoint", c.DynamoDBEndpoint),
 		checkURL("ec2_endpoint", c.EC2Endpoint),
 		checkURL("ecs_endpoint", c.ECSEndpoint),
+		checkURL("s3_endpoint", c.S3Endpoint),
 		checkURL("sqs_endpoint", c.SQSEndpoint),
 		checkURL("sts_endpoint", c.STSEndpoint),
 	)

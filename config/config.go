@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dredge/consumer/kinesis"
+	"dredge/consumer/s3"
 	"dredge/druid"
 	"dredge/internal/httpd"
 	"dredge/internal/telemetry"
@@ -26,6 +27,8 @@ type Config struct {
 	AWS AWSConfig `yaml:"aws"`
 	// Kinesis is the stream to read and how its shards are shared among workers.
 	Kinesis kinesis.Config `yaml:"kinesis"`
+	// S3 is where flow logs in S3 are announced and how they are read; for `dredge gather` and `dredge run`.
+	S3 s3.Config `yaml:"s3"`
 	// Pipeline bounds memory and waiting, and says which layout the lines have.
 	Pipeline pipeline.Config `yaml:"pipeline"`
 	// Identity says where knowledge of owners comes from.
@@ -46,6 +49,7 @@ func Default() Config {
 		Log:        telemetry.DefaultLogConfig(),
 		HTTP:       httpd.DefaultConfig(),
 		Kinesis:    kinesis.DefaultConfig(),
+		S3:         s3.DefaultConfig(),
 		Pipeline:   pipeline.DefaultConfig(),
 		Identity:   defaultIdentity(),
 		Rows:       row.DefaultConfig(),
@@ -56,7 +60,7 @@ func Default() Config {
 }
 
 // Validate reports every fault, each with its full key. A file without kinesis is one for `dredge replay`; ValidateService
-// asks for a stream as well.
+// asks for a stream, or for S3, as well.
 func (c Config) Validate() error {
 	errs := []error{
 		under("log", c.Log.Validate()),
@@ -72,6 +76,9 @@ func (c Config) Validate() error {
 	if !reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		errs = append(errs, under("kinesis", c.Kinesis.Validate()))
 	}
+	if !reflect.DeepEqual(c.S3, s3.DefaultConfig()) {
+		errs = append(errs, under("s3", c.S3.Validate()))
+	}
 	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {
 		errs = append(errs, errors.New("sink.kafka.dead_letter.topic: is empty although dead_letter.type is kafka; write the topic's name"))
 	}
@@ -79,7 +86,12 @@ func (c Config) Validate() error {
 }
 
 // ValidateService is what `dredge run` needs beyond Validate.
-func (c Config) ValidateService() error { return under("kinesis", c.Kinesis.Validate()) }
+func (c Config) ValidateService() error {
+	if c.S3.Enabled() && reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
+		return nil
+	}
+	return under("kinesis", c.Kinesis.Validate())
+}
 
 // under puts the section's name before each fault in err.
 func under(section string, err error) error {

@@ -72,14 +72,27 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		fmt.Fprintf(out, "ok    %s%s\n", name, note)
 	}
 	check("configuration", func(context.Context) (string, error) { return "", nil })
+	if c.S3.Enabled() {
+		queues, _, ledger := s3Clients(c.AWS, clients.base)
+		check("mouthful queue", func(ctx context.Context) (string, error) { return checkQueue(ctx, queues, c.S3.MouthfulQueue) })
+		if c.S3.Gather.Queue != "" {
+			check("queue of new files", func(ctx context.Context) (string, error) { return checkQueue(ctx, queues, c.S3.Gather.Queue) })
+		}
+		check("ledger", func(ctx context.Context) (string, error) { return checkLedger(ctx, ledger, c.S3.LedgerTable) })
+	}
 	for _, stream := range c.Kinesis.AllStreams() {
+		if svc.worker == nil {
+			break
+		}
 		name := "kinesis stream"
 		if len(c.Kinesis.Streams) > 0 {
 			name += " " + stream.String()
 		}
 		check(name, func(ctx context.Context) (string, error) { return checkStream(ctx, clients, stream) })
 	}
-	check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
+	if svc.worker != nil {
+		check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
+	}
 	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
 	if svc.kube != nil {
 		check("kubernetes", func(ctx context.Context) (string, error) { return "", svc.kube.Check(ctx) })

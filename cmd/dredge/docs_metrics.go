@@ -53,6 +53,7 @@ func describeMetrics() ([]metric, error) {
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
 		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = kind, "rows_1m.jsonl", "rows_late.jsonl"
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
+		c.S3.LedgerTable, c.S3.MouthfulQueue, c.S3.Gather.Queue = "ledger", "https://sqs.invalid/1/mouthfuls", "https://sqs.invalid/1/files"
 		c.HTTP.Listen = ""
 		reg := &recorder{Registry: telemetry.NewRegistry()}
 		svc, err := newService(c, clientsFrom(aws.Config{Region: "us-east-1"}, c.AWS, c.Kinesis.FailoverTime), zerolog.Nop(), reg)

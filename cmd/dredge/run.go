@@ -13,7 +13,7 @@ func newRunCmd() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "run -c FILE",
-		Short: "Run the service: Kinesis shards in, named flows out",
+		Short: "Run the service: Kinesis shards and files in S3 in, named flows out",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(path, os.Environ())
@@ -40,7 +40,7 @@ func newRunCmd() *cobra.Command {
 			if addr != nil {
 				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page and metrics")
 			}
-			log.Info().Str("source", streamNames(c.Kinesis)).Str("sink", svc.outputs.describe).Msg("starting")
+			log.Info().Str("source", sourceNames(c)).Str("sink", svc.outputs.describe).Msg("starting")
 			logAdvice(log, c.Pipeline.Formats)
 			return svc.run(ctx)
 		},

@@ -160,8 +160,13 @@ type scaleAnswer struct {
 // can be read, and lowers its answer only after coolDown. Lag and capacity are this worker's, throughput is everybody's, from the lease table. Before the table was
 // read there is no answer: a guess would make an autoscaler stop workers.
 func (s *service) serveScale(w http.ResponseWriter, _ *http.Request) {
-	st := s.worker.Status()
 	w.Header().Set("Content-Type", "application/json")
+	if s.worker == nil {
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "no stream is read here; scale workers of S3 by the depth of the mouthful queue"}) // as below
+		return
+	}
+	st := s.worker.Status()
 	if st.TableReadAt.IsZero() {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_ = json.NewEncoder(w).Encode(map[string]string{"error": "the lease table was not read yet"}) // the client went away; there is nobody to tell

@@ -24,15 +24,18 @@ import (
 	"dredge/metadata/geo"
 	"dredge/metadata/kube"
 	"dredge/metadata/store"
+	"dredge/pipeline"
 )
 
 // service is the whole process that `dredge run` and `dredge demo` run: identity sources, the Kinesis worker, the pipeline,
 // the sink and the HTTP server.
 type service struct {
-	cfg    config.Config
-	log    zerolog.Logger
-	core   *core
-	worker *kinesis.Worker
+	cfg  config.Config
+	log  zerolog.Logger
+	core *core
+	// worker is nil when no stream is configured, mouthfuls when nothing is read from S3.
+	worker    *kinesis.Worker
+	mouthfuls *mouthfuls
 	// source is nil when no identity file is configured.
 	source *file.Source
 	// kube is nil when no Kubernetes cluster is configured.
@@ -101,20 +104,17 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	leases, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases,
-		lease.WithApplication(c.Kinesis.Application), lease.WithTableOptions(c.Kinesis.TableOptions))
-	if err != nil {
+	if s.mouthfuls, err = newMouthfuls(c, clients.base, s.core.pipeline, log, reg); err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	s.worker, err = kinesis.New(c.Kinesis, kinesis.Deps{
-		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: leases, Fleet: leases, Processor: processor(s.core.pipeline), Budget: s.core.pipeline.Budget(), Log: log, Metrics: reg,
-	})
-	if err != nil {
-		return nil, errors.Join(err, s.outputs.close())
+	if readsKinesis(c) {
+		if s.worker, err = newKinesisWorker(c, clients, s.core.pipeline, log, reg); err != nil {
+			return nil, errors.Join(err, s.outputs.close())
+		}
 	}
 	leasesOf.worker = s.worker
 	status := &statusPage{
-		started: time.Now(), source: "Kinesis " + streamNames(c.Kinesis), sink: s.outputs.describe,
+		started: time.Now(), source: sourceNames(c), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
 		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
 	}
@@ -127,12 +127,23 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},
 		Detail: map[string]string{"sink": s.outputs.describe},
-		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.leasesReady}},
+		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.consumersReady}},
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	return s, nil
+}
+
+func newKinesisWorker(c config.Config, clients awsClients, p *pipeline.Pipeline, log zerolog.Logger, reg prometheus.Registerer) (*kinesis.Worker, error) {
+	leases, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases,
+		lease.WithApplication(c.Kinesis.Application), lease.WithTableOptions(c.Kinesis.TableOptions))
+	if err != nil {
+		return nil, err
+	}
+	return kinesis.New(c.Kinesis, kinesis.Deps{
+		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: leases, Fleet: leases, Processor: processor(p), Budget: p.Budget(), Log: log, Metrics: reg,
+	})
 }
 
 // listen binds the HTTP address; nil means that the server is off.
@@ -174,7 +185,7 @@ func (s *service) run(ctx context.Context) error {
 		// Garbage may not double what the byte budget allows.
 		limit := limitMemory(s.cfg.Pipeline.MemoryLimit())
 		s.log.Info().Int64("bytes", limit).Msg("memory limit set")
-		err = s.worker.Run(work)
+		err = s.consume(work)
 	}
 	close(s.drain.drained)
 	if err == nil && s.drain.wasAsked() {
@@ -256,8 +267,6 @@ func (s *service) identityReady() error {
 func (s *service) leasesReady() error {
 	w := s.worker.Status()
 	switch {
-	case s.drain.wasAsked():
-		return errors.New("drained on request")
 	case w.Draining:
 		return errors.New("draining")
 	case w.GaveUp:

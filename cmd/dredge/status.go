@@ -43,7 +43,10 @@ func (s *statusPage) status() page.Status {
 		out.Books.Imbalance = err.Error()
 		out.Problems = append(out.Problems, err.Error())
 	}
-	w := s.worker.Status()
+	var w kinesis.Status
+	if s.worker != nil {
+		w = s.worker.Status()
+	}
 	out.Worker = w.WorkerID
 	for _, sh := range w.Shards {
 		state := sh.State

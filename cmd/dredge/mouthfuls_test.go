@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dredge/config"
+	"dredge/internal/telemetry"
+)
+
+// s3Files serves files by path, as S3 does.
+func s3Files(t *testing.T, files map[string][]byte) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data, ok := files[r.URL.Path]
+		if !ok || r.Method != http.MethodGet {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `<Error><Code>NoSuchKey</Code><Message>none</Message></Error>`)
+			return
+		}
+		http.ServeContent(w, r, "", time.Now(), bytes.NewReader(data))
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// A service without a stream reads what S3 announces: gatherer, worker, pipeline and sink in one process.
+func TestServiceReadsS3(t *testing.T) {
+	c, srv := testConfig(t)
+	if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	z := gzip.NewWriter(&text)
+	fmt.Fprintln(z, "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status")
+	for i := range 100 {
+		fmt.Fprintf(z, "2 123456789012 eni-1 10.0.0.1 10.0.0.2 %d 443 6 1 %d 1700000000 1700000060 ACCEPT OK\n", 40000+i, i)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.AWS.SQSEndpoint = srv.URL()
+	c.AWS.S3Endpoint = s3Files(t, map[string][]byte{"/flows/AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz": text.Bytes()})
+	c.Kinesis = config.Default().Kinesis
+	c.S3.LedgerTable, c.S3.Gather.MaxAge = "ledger", time.Second
+	c.S3.Gather.Queue, c.S3.MouthfulQueue = srv.SQS().CreateQueue("files"), srv.SQS().CreateQueue("mouthfuls")
+	if err := c.ValidateService(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if svc.worker != nil {
+		t.Error("a Kinesis worker without a stream")
+	}
+	for range 2 { // announced twice
+		err := srv.SQS().Send("files", `{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"flows"},`+
+			fmt.Sprintf(`"object":{"key":"AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz","size":%d}}}]}`, text.Len()))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- svc.run(ctx) }()
+	empty := func(queue string) bool {
+		visible, inFlight, _ := srv.SQS().Depth(queue)
+		return visible+inFlight == 0
+	}
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for svc.core.pipeline.Books().Snapshot().Delivered < 100 || !empty("files") || !empty("mouthfuls") {
+		select {
+		case <-deadline:
+			t.Fatalf("not read: %+v", svc.core.pipeline.Books().Snapshot())
+		case <-tick.C:
+		}
+	}
+	if err := svc.consumersReady(); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	rows, err := os.ReadFile(c.Sink.File.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(rows), "\n"); n != 100 {
+		t.Errorf("%d rows, want 100", n)
+	}
+	if err := svc.core.pipeline.Books().Snapshot().CheckAtRest(); err != nil {
+		t.Error(err)
+	}
+}
