@@ -21,6 +21,7 @@ import (
 	"dredge/consumer/s3"
 	"dredge/flowlog"
 	"dredge/pipeline"
+	"dredge/sink/kafka"
 )
 
 // mouthfuls is the reading of flow logs from S3, as one process does it.
@@ -65,6 +66,9 @@ func s3Clients(c config.AWSConfig, base aws.Config) (*sqs.Client, *awss3.Client,
 func newMouthfuls(c config.Config, base aws.Config, p *pipeline.Pipeline, log zerolog.Logger, reg prometheus.Registerer) (*mouthfuls, error) {
 	if !c.S3.Enabled() {
 		return nil, nil //nolint:nilnil // nothing is to be made
+	}
+	if c.Sink.Type == config.SinkKafka && c.Sink.Kafka.Mode == kafka.ExactlyOnce {
+		return nil, errors.New("sink.kafka.mode: exactly-once is not to be had for files in S3; write at-least-once, or read only a stream")
 	}
 	queues, files, ledger := s3Clients(c.AWS, base)
 	var (
