@@ -76,7 +76,7 @@ func (c Config) Validate() error {
 	if !reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		errs = append(errs, under("kinesis", c.Kinesis.Validate()))
 	}
-	if !reflect.DeepEqual(c.S3, s3.DefaultConfig()) {
+	if c.S3.Enabled() || c.S3.Gather.Queue != "" || c.S3.LedgerTable != "" {
 		errs = append(errs, under("s3", c.S3.Validate()))
 	}
 	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {

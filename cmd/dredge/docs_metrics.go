@@ -16,6 +16,7 @@ import (
 	"dredge/metadata/ec2"
 	"dredge/metadata/idlog"
 	"dredge/metadata/kube"
+	"dredge/sink/kafka"
 )
 
 // recorder registers with reg and remembers what was registered, because a vector without children shows nothing when gathered.
@@ -42,8 +43,12 @@ func describeMetrics() ([]metric, error) {
 		return nil, err
 	}
 	defer remove()
-	for _, kind := range []string{config.SinkKafka, config.SinkFile} {
+	for _, sink := range []struct {
+		kind string
+		mode kafka.Mode
+	}{{config.SinkKafka, kafka.AtLeastOnce}, {config.SinkKafka, kafka.ExactlyOnce}, {config.SinkFile, kafka.AtLeastOnce}} {
 		c := config.Default()
+		c.Sink.Kafka.Mode = sink.mode
 		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
 		c.Identity.File.Path = "events.jsonl"
 		c.Identity.EC2.Accounts = []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}
@@ -51,14 +56,16 @@ func describeMetrics() ([]metric, error) {
 		c.Identity.Geo.IPRanges = "ip-ranges.json"
 		c.Identity.Kube.Clusters = []kube.Cluster{{Name: "prod", Kubeconfig: kubeconfig, VPC: "vpc-0a1b2c3d", Account: "123456789012", Region: "us-east-1"}}
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
-		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = kind, "rows_1m.jsonl", "rows_late.jsonl"
+		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = sink.kind, "rows_1m.jsonl", "rows_late.jsonl"
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
-		c.S3.LedgerTable, c.S3.MouthfulQueue, c.S3.Gather.Queue = "ledger", "https://sqs.invalid/1/mouthfuls", "https://sqs.invalid/1/files"
+		if sink.mode == kafka.AtLeastOnce { // S3 is not read in the other mode
+			c.S3.LedgerTable, c.S3.MouthfulQueue, c.S3.Gather.Queue = "ledger", "https://sqs.invalid/1/mouthfuls", "https://sqs.invalid/1/files"
+		}
 		c.HTTP.Listen = ""
 		reg := &recorder{Registry: telemetry.NewRegistry()}
 		svc, err := newService(c, clientsFrom(aws.Config{Region: "us-east-1"}, c.AWS, c.Kinesis.FailoverTime), zerolog.Nop(), reg)
 		if err != nil {
-			return nil, fmt.Errorf("build the service with sink %s: %w", kind, err)
+			return nil, fmt.Errorf("build the service with sink %s: %w", sink.kind, err)
 		}
 		if err := svc.close(); err != nil {
 			return nil, err

@@ -60,7 +60,9 @@ func (s *store) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(
 			n, _ := strconv.Atoi(last)
 			from = max(0, to-n)
 		} else {
-			fmt.Sscanf(span, "%d-%d", &from, &to)
+			if _, err := fmt.Sscanf(span, "%d-%d", &from, &to); err != nil {
+				return nil, err
+			}
 			to = min(to+1, len(data))
 		}
 		total := fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(data))

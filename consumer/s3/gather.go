@@ -101,7 +101,7 @@ func (g *Gatherer) visibility() time.Duration {
 func (g *Gatherer) Run(ctx context.Context) error {
 	if err := g.ledger.init(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no fault
 		}
 		return err
 	}
@@ -126,7 +126,7 @@ func (g *Gatherer) receiveLoop(ctx context.Context) error {
 		if !g.room.TryAcquire(batchSize) {
 			g.squeeze()
 			if g.room.Acquire(ctx, batchSize) != nil {
-				return nil
+				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 		}
 		until := time.Now().Add(g.visibility())
@@ -137,12 +137,12 @@ func (g *Gatherer) receiveLoop(ctx context.Context) error {
 		if err != nil {
 			g.room.Release(batchSize)
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 			g.m.errors.Inc()
 			g.d.Log.Warn().Err(err).Msg("notifications not received, trying again")
 			if sleep(ctx, again.next()) != nil {
-				return nil
+				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 			continue
 		}
@@ -274,7 +274,7 @@ func (g *Gatherer) commitLoop(ctx context.Context) error {
 			g.m.errors.Inc()
 			g.d.Log.Warn().Err(err).Int("files", len(b.entries)).Msg("mouthful not written, its notifications are given back")
 			if sleep(ctx, again.next()) != nil {
-				return nil
+				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 		}
 	}
@@ -521,7 +521,7 @@ func (g *Gatherer) sweepLoop(ctx context.Context) error {
 			g.d.Log.Warn().Err(err).Msg("unsent mouthfuls not looked for, trying again")
 		}
 		if sleep(ctx, sweepEvery) != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is no fault
 		}
 	}
 }

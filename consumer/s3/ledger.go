@@ -450,6 +450,7 @@ func (l *ledger) claim(ctx context.Context, id, owner string, now, until time.Ti
 			return Mouthful{}, errDone
 		case StateForming, StateAbandoned:
 			return Mouthful{}, fmt.Errorf("a message names the mouthful %q, which is %s", id, s)
+		default:
 		}
 		return Mouthful{}, errClaimed
 	}

@@ -136,11 +136,6 @@ func start(t *testing.T, work func(context.Context) error) (stop func()) {
 	}
 }
 
-// ledger reads the mouthfuls as the table has them.
-func (r *rig) ledger() *ledger {
-	return &ledger{api: dynamodb.NewFromConfig(r.config(nil)), table: r.cfg.LedgerTable, retention: r.cfg.Retention}
-}
-
 // mouthfuls returns those in the ledger that will be, or were, read.
 func (r *rig) mouthfuls() []Mouthful {
 	r.t.Helper()

@@ -32,7 +32,7 @@ func TestCompleteEverywhere(t *testing.T) {
 			}
 			at := rapid.Int64Range(1, 9).Draw(t, "at")
 			everywhere, all := w.completeEverywhere(at, now, idle), true
-			for sc := metadata.NoScope; sc < 5; sc++ {
+			for sc := range metadata.Scope(5) {
 				if ok, _ := w.complete([]metadata.Scope{sc}, at, now, idle); !ok {
 					all = false
 				}

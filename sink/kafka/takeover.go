@@ -206,7 +206,7 @@ func (s *Sink) fence(ctx context.Context, id string) (*producer, error) {
 }
 
 func (s *Sink) fenceError(id string, err error) error {
-	hint := ""
+	var hint string
 	switch {
 	case is(err, kerr.UnsupportedVersion):
 		hint = "mode: exactly-once needs brokers of 2.5 or later; write at-least-once, or upgrade"

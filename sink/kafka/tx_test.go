@@ -393,7 +393,9 @@ func (s *txStage) lose(p *process, a *author, what lost) {
 	<-met
 	pass(10 * time.Minute) // longer than the client retries
 	p.link.mend()
-	<-flushed
+	if err := <-flushed; err != nil {
+		s.t.Logf("the flush ended with %v", err) // either end is right here; what was delivered is judged after
+	}
 }
 
 // Positions are kept over a time in the other mode: the start is the later of the sink's position and the lease's, which only

@@ -149,6 +149,7 @@ func benchmarkPath(b *testing.B, mix, sets string) {
 }
 
 func pathStore(b testing.TB, bulk *flowgen.Bulk) *store.Store {
+	b.Helper()
 	s, err := store.New(metadata.DefaultConfig(), store.Dependencies{})
 	if err != nil {
 		b.Fatal(err)
@@ -162,6 +163,7 @@ func pathStore(b testing.TB, bulk *flowgen.Bulk) *store.Store {
 }
 
 func pathPipeline(b testing.TB, identity *store.Store, rows row.Config) *pipeline.Pipeline {
+	b.Helper()
 	enc, err := encode.NewJSON(rows.Columns(row.Raw))
 	if err != nil {
 		b.Fatal(err)
@@ -170,6 +172,7 @@ func pathPipeline(b testing.TB, identity *store.Store, rows row.Config) *pipelin
 }
 
 func pathPipelineTo(b testing.TB, identity *store.Store, rows row.Config, to sink.Sink) *pipeline.Pipeline {
+	b.Helper()
 	must := func(err error) {
 		if err != nil {
 			b.Fatal(err)

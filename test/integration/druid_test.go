@@ -180,7 +180,7 @@ func generated(t *testing.T, logs []string) (lines, bytes int64, sums map[string
 		if err := scan.Err(); err != nil {
 			t.Fatal(err)
 		}
-		f.Close() //nolint:errcheck // was only read
+		f.Close()
 	}
 	return lines, bytes, sums
 }
