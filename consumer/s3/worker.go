@@ -126,7 +126,7 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 	if err := json.Unmarshal([]byte(aws.ToString(msg.Body)), &body); err != nil || body.Mouthful == "" {
 		w.m.unknown.Inc()
 		w.d.Log.Error().Str("message", aws.ToString(msg.MessageId)).Msg("message names no mouthful, left in its queue")
-		return nil //nolint:nilerr // told above; trying again would not help
+		return nil
 	}
 	now := time.Now()
 	m, err := w.ledger.claim(ctx, body.Mouthful, w.name+"/"+newID(now), now, now.Add(w.cfg.Work.Visibility))
@@ -139,7 +139,7 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 	case errors.Is(err, errNoMouthful):
 		w.m.unknown.Inc()
 		w.d.Log.Error().Str("mouthful", body.Mouthful).Msg("the ledger does not know this mouthful, its message is left in its queue")
-		return nil //nolint:nilerr // told above; trying again would not help
+		return nil
 	case err != nil:
 		return err
 	}
