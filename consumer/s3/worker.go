@@ -123,7 +123,7 @@ func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.
 // take claims the mouthful that a message names, and reads it.
 func (w *Worker) take(ctx context.Context, msg types.Message) error {
 	var body mouthfulMessage
-	if err := json.Unmarshal([]byte(aws.ToString(msg.Body)), &body); err != nil || body.Mouthful == "" {
+	if json.Unmarshal([]byte(aws.ToString(msg.Body)), &body) != nil || body.Mouthful == "" {
 		w.m.unknown.Inc()
 		w.d.Log.Error().Str("message", aws.ToString(msg.MessageId)).Msg("message names no mouthful, left in its queue")
 		return nil
