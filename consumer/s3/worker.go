@@ -120,16 +120,25 @@ func (w *Worker) slot(ctx context.Context) {
 
 func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.Second) }
 
+// mouthfulNamed returns the id of the mouthful that a message's body names.
+func mouthfulNamed(body string) (id string, ok bool) {
+	var m mouthfulMessage
+	if err := json.Unmarshal([]byte(body), &m); err != nil {
+		return "", false
+	}
+	return m.Mouthful, m.Mouthful != ""
+}
+
 // take claims the mouthful that a message names, and reads it.
 func (w *Worker) take(ctx context.Context, msg types.Message) error {
-	var body mouthfulMessage
-	if json.Unmarshal([]byte(aws.ToString(msg.Body)), &body) != nil || body.Mouthful == "" {
+	id, ok := mouthfulNamed(aws.ToString(msg.Body))
+	if !ok {
 		w.m.unknown.Inc()
 		w.d.Log.Error().Str("message", aws.ToString(msg.MessageId)).Msg("message names no mouthful, left in its queue")
 		return nil
 	}
 	now := time.Now()
-	m, err := w.ledger.claim(ctx, body.Mouthful, w.name+"/"+newID(now), now, now.Add(w.cfg.Work.Visibility))
+	m, err := w.ledger.claim(ctx, id, w.name+"/"+newID(now), now, now.Add(w.cfg.Work.Visibility))
 	switch {
 	case errors.Is(err, errDone):
 		return w.deleteMessage(ctx, msg)
@@ -138,7 +147,7 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 		return nil // it shows again, and is deleted when its reader is done
 	case errors.Is(err, errNoMouthful):
 		w.m.unknown.Inc()
-		w.d.Log.Error().Str("mouthful", body.Mouthful).Msg("the ledger does not know this mouthful, its message is left in its queue")
+		w.d.Log.Error().Str("mouthful", id).Msg("the ledger does not know this mouthful, its message is left in its queue")
 		return nil
 	case err != nil:
 		return err
