@@ -119,7 +119,7 @@ func (s *Source) deliver(ctx context.Context, path string, blocks *text.Blocks, 
 	reserve := 2 * int64(s.cfg.BlockSize)
 	for {
 		if err := s.d.Budget.Acquire(ctx, reserve); err != nil {
-			return causeOr(ctx, err)
+			return window.CauseOr(ctx, err)
 		}
 		done, err := func() (bool, error) {
 			defer s.d.Budget.Release(reserve)
@@ -143,7 +143,7 @@ func (s *Source) deliver(ctx context.Context, path string, blocks *text.Blocks, 
 		}
 		if done {
 			if ferr := h.Flush(ctx); ferr != nil {
-				return errors.Join(causeOr(ctx, fmt.Errorf("flush: %w", ferr)), err)
+				return errors.Join(window.CauseOr(ctx, fmt.Errorf("flush: %w", ferr)), err)
 			}
 			return errors.Join(win.Err(), err)
 		}
@@ -152,27 +152,6 @@ func (s *Source) deliver(ctx context.Context, path string, blocks *text.Blocks, 
 
 func (s *Source) handle(ctx context.Context, cancel context.CancelCauseFunc, path string, b text.Block, arrived time.Time, win *window.Window, h stream.Handler) error {
 	at := stream.Position(strconv.FormatInt(b.End, 10))
-	ticket, err := win.Open(ctx, at)
-	if err != nil {
-		return causeOr(ctx, err)
-	}
 	chunk := stream.Chunk{Partition: path, Last: at, Payloads: []stream.Payload{{Data: b.Data, At: at, Arrived: arrived}}}
-	err = h.Handle(ctx, chunk, func(p stream.Position, err error) {
-		ticket.Progress(p, err)
-		if err != nil {
-			cancel(err)
-		}
-	})
-	if err != nil {
-		return causeOr(ctx, err)
-	}
-	return nil
-}
-
-// causeOr prefers the reason why ctx ended to what that made of a call.
-func causeOr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return win.Deliver(ctx, h, chunk, cancel)
 }

@@ -79,20 +79,6 @@ func TestFaultOf(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
-	b := backoff{min: 100 * time.Millisecond, max: time.Second}
-	for i, ms := range []int{100, 200, 400, 800, 1000, 1000} {
-		full := time.Duration(ms) * time.Millisecond
-		if d := b.next(); d > full || d < full/2 {
-			t.Errorf("pause %d = %s, want from %s to %s", i, d, full/2, full)
-		}
-	}
-	b.reset()
-	if d := b.next(); d > 100*time.Millisecond {
-		t.Errorf("after reset %s", d)
-	}
-}
-
 func TestStatus(t *testing.T) {
 	inBubble(t, 2, func(b *bench) {
 		w := b.start("dredge-a")

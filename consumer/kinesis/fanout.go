@@ -11,6 +11,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/schemas"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go/transport/http/protocol/awsjson"
+
+	"dredge/consumer/internal/retry"
+	"dredge/consumer/window"
 )
 
 const (
@@ -46,7 +49,7 @@ type fanOutReader struct {
 // run implements reader.
 func (r *fanOutReader) run(ctx context.Context, to *inbox, dog *watchdog) error {
 	for {
-		if err := sleep(ctx, time.Until(r.notBefore)); err != nil {
+		if err := retry.Sleep(ctx, time.Until(r.notBefore)); err != nil {
 			return err
 		}
 		dog.want()
@@ -85,7 +88,7 @@ func (r *fanOutReader) after(ctx context.Context, to *inbox, dog *watchdog, err 
 		if err := r.prove(); err != nil && ctx.Err() != nil {
 			return read{}, context.Cause(ctx)
 		}
-		r.notBefore = time.Now().Add(r.waiting.next())
+		r.notBefore = time.Now().Add(r.waiting.Next())
 	default:
 		if r.fault(err) == faultGone {
 			r.src.fanOut.forget()
@@ -117,7 +120,7 @@ func (r *fanOutReader) subscription(ctx context.Context, to *inbox, dog *watchdo
 	defer cancel(nil)
 	stream, err := r.subscribe(ctx, cancel)
 	if err != nil {
-		return false, causeOr(ctx, err)
+		return false, window.CauseOr(ctx, err)
 	}
 	defer func() {
 		cancel(nil)        // first, because Close waits for a read that only this ends on a dead connection
@@ -140,7 +143,7 @@ func (r *fanOutReader) subscription(ctx context.Context, to *inbox, dog *watchdo
 				continue // a kind that is not known yet; the next event tells where it stands
 			}
 			dog.got()
-			r.waiting.reset()
+			r.waiting.Reset()
 			if ended, err := r.take(ctx, to, &event.Value); ended || err != nil {
 				return ended, err
 			}
@@ -210,7 +213,7 @@ func (r *fanOutReader) makeRoom(ctx context.Context, to *inbox, n int64) error {
 		return err
 	}
 	if err := r.w.budget.Acquire(ctx, n); err != nil {
-		return causeOr(ctx, err)
+		return window.CauseOr(ctx, err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/rs/zerolog"
+
+	"dredge/consumer/internal/retry"
 )
 
 // FanOutAPI is what a Worker needs of *kinesis.Client beside API to read by enhanced fan-out.
@@ -90,7 +92,7 @@ func (f *fanOut) find(ctx context.Context) (string, error) {
 		case out.ConsumerDescription.ConsumerStatus == types.ConsumerStatusActive:
 			return aws.ToString(out.ConsumerDescription.ConsumerARN), nil
 		}
-		if err := sleep(ctx, consumerPoll); err != nil {
+		if err := retry.Sleep(ctx, consumerPoll); err != nil {
 			return "", err
 		}
 	}
@@ -101,7 +103,7 @@ func (f *fanOut) register(ctx context.Context, in *kinesis.DescribeStreamConsume
 	var exists *types.ResourceInUseException
 	switch {
 	case errors.As(err, &exists): // another worker was first
-		return sleep(ctx, consumerPoll)
+		return retry.Sleep(ctx, consumerPoll)
 	case err != nil:
 		return fmt.Errorf("register stream consumer: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 )
 
@@ -68,7 +69,7 @@ func (w *Worker) initVersion(ctx context.Context) error {
 	if w.fleet == nil {
 		return nil
 	}
-	b := backoff{min: 500 * time.Millisecond, max: 20 * time.Second}
+	b := retry.Backoff{Min: 500 * time.Millisecond, Max: 20 * time.Second}
 	for {
 		err := w.readVersion(ctx)
 		switch {
@@ -76,12 +77,12 @@ func (w *Worker) initVersion(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // asked to stop before it began
-		case b.tries == initTries:
+		case b.Tries == initTries:
 			return fmt.Errorf("read the application's client version: %w", err)
 		}
 		w.m.leaseErrors.Inc()
 		w.log.Warn().Err(err).Msg("client version of the application not read, trying again")
-		_ = sleep(ctx, b.next()) // the loop looks at ctx itself
+		_ = retry.Sleep(ctx, b.Next()) // the loop looks at ctx itself
 	}
 }
 
@@ -101,7 +102,7 @@ func (w *Worker) fleetLoop(ctx context.Context) {
 	nextAnnounce := time.Now().Add(announceFirst)
 	announced := false
 	for ctx.Err() == nil {
-		if err := sleep(ctx, min(time.Until(nextVersion), time.Until(nextAnnounce))); err != nil {
+		if err := retry.Sleep(ctx, min(time.Until(nextVersion), time.Until(nextAnnounce))); err != nil {
 			break
 		}
 		if !time.Now().Before(nextVersion) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/stream"
 )
@@ -126,7 +127,7 @@ func TestWaitForParents(t *testing.T) {
 							b.Fatal(err)
 						}
 						go func() {
-							for sleep(b.Context(), time.Second) == nil {
+							for retry.Sleep(b.Context(), time.Second) == nil {
 								if owned, err = b.store.Renew(b.Context(), owned, lease.Renewal{}); err != nil {
 									return
 								}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
 )
@@ -90,15 +91,15 @@ func (w *Worker) hold(l lease.Lease, sent time.Time, move string) {
 
 // renewLoop renews h until its life ends. It never waits for the shard's goroutine.
 func (w *Worker) renewLoop(h *held) {
-	again := backoff{min: w.cfg.renewInterval() / 8, max: w.cfg.renewInterval() / 3}
+	again := retry.Backoff{Min: w.cfg.renewInterval() / 8, Max: w.cfg.renewInterval() / 3}
 	pause := jittered(w.cfg.renewInterval())
-	for sleep(h.life, pause) == nil {
+	for retry.Sleep(h.life, pause) == nil {
 		// What went wrong is logged and counted there. A table that refuses or stutters is asked again soon, until the lease expires.
 		if w.renew(h) != nil {
-			pause = again.next()
+			pause = again.Next()
 			continue
 		}
-		again.reset()
+		again.Reset()
 		pause = jittered(w.cfg.renewInterval())
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/stream"
 )
@@ -220,7 +221,7 @@ func (w *Worker) Run(ctx context.Context) error {
 const initTries = 8
 
 func (w *Worker) initTable(ctx context.Context) error {
-	b := backoff{min: 500 * time.Millisecond, max: 20 * time.Second}
+	b := retry.Backoff{Min: 500 * time.Millisecond, Max: 20 * time.Second}
 	for {
 		err := w.store.Init(ctx)
 		switch {
@@ -228,12 +229,12 @@ func (w *Worker) initTable(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // asked to stop before it began
-		case errors.Is(err, lease.ErrForeignTable), b.tries == initTries:
+		case errors.Is(err, lease.ErrForeignTable), b.Tries == initTries:
 			return fmt.Errorf("prepare lease table: %w", err)
 		}
 		w.m.leaseErrors.Inc()
 		w.log.Warn().Err(err).Msg("lease table not ready, trying again")
-		if sleep(ctx, b.next()) != nil {
+		if retry.Sleep(ctx, b.Next()) != nil {
 			return nil //nolint:nilerr // asked to stop
 		}
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"dredge/consumer/internal/retry"
 )
 
 const (
@@ -61,7 +63,7 @@ func (r *pollReader) run(ctx context.Context, to *inbox, dog *watchdog) error {
 // tries again.
 func (r *pollReader) next(ctx context.Context, dog *watchdog) (read, error) {
 	for {
-		if err := sleep(ctx, time.Until(r.notBefore)); err != nil {
+		if err := retry.Sleep(ctx, time.Until(r.notBefore)); err != nil {
 			return read{}, err
 		}
 		dog.want()
@@ -75,7 +77,7 @@ func (r *pollReader) next(ctx context.Context, dog *watchdog) (read, error) {
 		}
 		rd, err := r.once(ctx, dog)
 		if err == nil {
-			r.waiting.reset()
+			r.waiting.Reset()
 			return rd, nil
 		}
 		if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/rs/zerolog"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 )
 
@@ -166,13 +167,13 @@ type cursor struct {
 	startedAt time.Time // for LATEST: where that was when it was first asked for
 	fetched   string    // the last sequence number that was put since, or what Kinesis gave to go on from
 	notBefore time.Time
-	waiting   backoff
+	waiting   retry.Backoff
 }
 
 func (w *Worker) newCursor(src *source, l lease.Lease, from lease.Checkpoint, log zerolog.Logger) cursor {
 	return cursor{
 		w: w, src: src, shard: l.Shard(), log: log, from: from, startedAt: l.StartedAt,
-		waiting: backoff{min: 250 * time.Millisecond, max: 5 * time.Second},
+		waiting: retry.Backoff{Min: 250 * time.Millisecond, Max: 5 * time.Second},
 	}
 }
 
@@ -229,10 +230,10 @@ func (c *cursor) fault(err error) fault {
 		pause = time.Second / kinesisReadLimit // if the next one has expired, too, it must not be a busy loop
 	case class == faultThrottled:
 		m.throttled.Inc()
-		pause = c.waiting.next()
+		pause = c.waiting.Next()
 	default:
 		m.readErrors.Inc()
-		pause = c.waiting.next()
+		pause = c.waiting.Next()
 		c.log.Warn().Err(err).Str("fault", string(class)).Dur("retry_in", pause).Msg("shard not read, trying again")
 	}
 	c.notBefore = time.Now().Add(pause)
@@ -263,7 +264,7 @@ func (c *cursor) confirmEnd(ctx context.Context) (read, error) {
 		c.w.m.readErrors.Inc()
 		c.log.Warn().Err(err).Msg("end of the shard not confirmed, trying again")
 	}
-	c.notBefore = time.Now().Add(c.waiting.next())
+	c.notBefore = time.Now().Add(c.waiting.Next())
 	if ctx.Err() != nil {
 		return read{}, context.Cause(ctx)
 	}
@@ -279,10 +280,10 @@ func (c *cursor) confirmGone(ctx context.Context) (read, error) {
 			if ctx.Err() != nil {
 				return read{}, context.Cause(ctx)
 			}
-			c.notBefore = time.Now().Add(c.waiting.next())
+			c.notBefore = time.Now().Add(c.waiting.Next())
 			return read{}, nil
 		}
-		if err := sleep(ctx, c.waiting.next()); err != nil {
+		if err := retry.Sleep(ctx, c.waiting.Next()); err != nil {
 			return read{}, err
 		}
 		if rd := (read{end: true, children: childrenOf(shards, c.shard)}); len(rd.children) > 0 {

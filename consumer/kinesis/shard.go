@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
 	"dredge/stream"
@@ -45,7 +46,7 @@ func (s *shard) run() error {
 	if err := s.open(work); err != nil {
 		return err
 	}
-	again := backoff{min: 100 * time.Millisecond, max: 30 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 	for {
 		started := s.from
 		err := s.deliver(work)
@@ -60,13 +61,13 @@ func (s *shard) run() error {
 			return err
 		}
 		if s.from.Compare(started) > 0 {
-			again.reset()
+			again.Reset()
 		}
-		pause := again.next()
+		pause := again.Next()
 		s.w.m.rewinds.Inc()
 		s.log.Warn().Err(err).Str("position", s.from.String()).Dur("retry_in", pause).Msg("shard is read again from the last durable position")
 		s.note(StateBackOff, err)
-		if err := sleep(work, pause); err != nil {
+		if err := retry.Sleep(work, pause); err != nil {
 			return err
 		}
 	}
@@ -96,7 +97,7 @@ func (s *shard) rewindTo(to stream.Position) {
 // rightful owner, and must at least not go on from the position it was told.
 func (s *shard) open(ctx context.Context) error {
 	s.h.setState(StateOpening)
-	again := backoff{min: 250 * time.Millisecond, max: 30 * time.Second}
+	again := retry.Backoff{Min: 250 * time.Millisecond, Max: 30 * time.Second}
 	for {
 		h, at, err := s.w.proc.Open(ctx, s.h.key)
 		if err == nil {
@@ -109,10 +110,10 @@ func (s *shard) open(ctx context.Context) error {
 		if final(err) {
 			return fmt.Errorf("open sink: %w", err)
 		}
-		pause := again.next()
+		pause := again.Next()
 		s.log.Warn().Err(err).Dur("retry_in", pause).Msg("sink not opened, trying again")
 		s.note(StateOpening, err)
-		if err := sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -137,7 +138,7 @@ func (s *shard) start(at stream.Position) error {
 		if err == nil || s.h.work.Err() != nil {
 			return context.Cause(s.h.work)
 		}
-		if err := sleep(s.h.work, time.Second); err != nil {
+		if err := retry.Sleep(s.h.work, time.Second); err != nil {
 			return err
 		}
 	}
@@ -201,7 +202,7 @@ func (s *shard) observe(rd read) {
 func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win *window.Window, chunk stream.Chunk, last lease.Checkpoint) error {
 	ticket, err := win.Open(ctx, chunk.Last)
 	if err != nil {
-		return causeOr(ctx, err)
+		return window.CauseOr(ctx, err)
 	}
 	size := 0
 	for i := range chunk.Payloads {
@@ -223,18 +224,10 @@ func (s *shard) handle(ctx context.Context, cancel context.CancelCauseFunc, win 
 		}
 	})
 	if err != nil {
-		return causeOr(ctx, err)
+		return window.CauseOr(ctx, err)
 	}
 	s.w.handled.Add(int64(size))
 	return nil
-}
-
-// causeOr prefers the reason why ctx ended to what that made of a call.
-func causeOr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // checkProgress keeps what is not a position of the chunk out of the lease table.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
 )
@@ -18,7 +19,7 @@ var errUnreported = errors.New("BUG: flush returned before everything was report
 func (s *shard) end(ctx context.Context, win *window.Window, children []shardInfo) error {
 	s.h.setState(StateEnding)
 	if err := s.handler.Flush(ctx); err != nil {
-		return causeOr(ctx, fmt.Errorf("flush at shard end: %w", err))
+		return window.CauseOr(ctx, fmt.Errorf("flush at shard end: %w", err))
 	}
 	if err := win.Err(); err != nil {
 		return err
@@ -54,7 +55,7 @@ const parentPatience = 15 * time.Second
 
 // insist tries step until it succeeds or ctx ends: a shard's end must not be forgotten because the table hiccuped.
 func (s *shard) insist(ctx context.Context, step func(context.Context) error) error {
-	again := backoff{min: 250 * time.Millisecond, max: 5 * time.Second}
+	again := retry.Backoff{Min: 250 * time.Millisecond, Max: 5 * time.Second}
 	began := time.Now()
 	for {
 		err := func() error {
@@ -62,7 +63,7 @@ func (s *shard) insist(ctx context.Context, step func(context.Context) error) er
 			defer cancel()
 			return step(ctx)
 		}()
-		pause := again.next()
+		pause := again.Next()
 		switch {
 		case err == nil:
 			return nil
@@ -75,7 +76,7 @@ func (s *shard) insist(ctx context.Context, step func(context.Context) error) er
 		default:
 			pause = parentPoll
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}

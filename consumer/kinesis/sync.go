@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 )
 
@@ -37,7 +38,7 @@ func (w *Worker) syncLoop(ctx context.Context) {
 	for i, src := range w.sources {
 		syncers[i] = &syncer{Worker: w, src: src}
 	}
-	failing := backoff{min: 500 * time.Millisecond, max: w.cfg.ShardSyncInterval}
+	failing := retry.Backoff{Min: 500 * time.Millisecond, Max: w.cfg.ShardSyncInterval}
 	for ctx.Err() == nil {
 		wait, failed := jittered(w.cfg.ShardSyncInterval), false
 		uncovered, gaps := 0, 0
@@ -55,14 +56,14 @@ func (w *Worker) syncLoop(ctx context.Context) {
 		w.m.uncovered.Set(float64(uncovered))
 		switch {
 		case failed:
-			wait = failing.next()
+			wait = failing.Next()
 		case uncovered > 0:
 			wait /= 6
 			fallthrough
 		default:
-			failing.reset()
+			failing.Reset()
 		}
-		_ = sleep(ctx, wait) // the loop looks at ctx itself
+		_ = retry.Sleep(ctx, wait) // the loop looks at ctx itself
 	}
 }
 

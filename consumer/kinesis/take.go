@@ -8,13 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 )
 
 // cooldown keeps this worker off a lease that it gave up because the sink refused it.
 type cooldown struct {
 	until time.Time
-	wait  backoff
+	wait  retry.Backoff
 }
 
 // coolDown starts or lengthens the pause for key.
@@ -23,9 +24,9 @@ func (w *Worker) coolDown(key string) {
 	defer w.mu.Unlock()
 	c, ok := w.cooling[key]
 	if !ok {
-		c.wait = backoff{min: w.cfg.FailoverTime, max: 5 * time.Minute}
+		c.wait = retry.Backoff{Min: w.cfg.FailoverTime, Max: 5 * time.Minute}
 	}
-	c.until = time.Now().Add(c.wait.next())
+	c.until = time.Now().Add(c.wait.Next())
 	w.cooling[key] = c
 }
 
@@ -126,7 +127,7 @@ func (t *taker) waive() {
 				delete(t.incoming, key)
 			}
 		}
-		if len(t.incoming) > 0 && sleep(ctx, handOffPoll) != nil {
+		if len(t.incoming) > 0 && retry.Sleep(ctx, handOffPoll) != nil {
 			return
 		}
 	}
@@ -335,14 +336,14 @@ func (t *taker) win(ctx context.Context, l lease.Lease, move string, write func(
 // insist repeats a write to the lease table that failed without an answer, until ctx ends. The writes of the store may be repeated:
 // one that had landed is recognised.
 func (w *Worker) insist(ctx context.Context, write func() error) error {
-	again := backoff{min: 50 * time.Millisecond, max: time.Second}
+	again := retry.Backoff{Min: 50 * time.Millisecond, Max: time.Second}
 	for {
 		err := write()
 		if err == nil || errors.Is(err, lease.ErrLost) || errors.Is(err, lease.ErrDuplicateOwner) || errors.Is(err, lease.ErrNoTable) {
 			return err
 		}
 		w.m.leaseErrors.Inc()
-		if sleep(ctx, again.next()) != nil {
+		if retry.Sleep(ctx, again.Next()) != nil {
 			return err
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"dredge/consumer/internal/retry"
 )
 
 const (
@@ -121,7 +123,7 @@ func (g *Gatherer) Run(ctx context.Context) error {
 
 // receiveLoop takes notifications as room allows.
 func (g *Gatherer) receiveLoop(ctx context.Context) error {
-	again := backoff{least: 100 * time.Millisecond, most: 20 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 20 * time.Second}
 	for ctx.Err() == nil {
 		if !g.room.TryAcquire(batchSize) {
 			g.squeeze()
@@ -141,12 +143,12 @@ func (g *Gatherer) receiveLoop(ctx context.Context) error {
 			}
 			g.m.errors.Inc()
 			g.d.Log.Warn().Err(err).Msg("notifications not received, trying again")
-			if sleep(ctx, again.next()) != nil {
+			if retry.Sleep(ctx, again.Next()) != nil {
 				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 			continue
 		}
-		again.reset()
+		again.Reset()
 		g.room.Release(int64(batchSize - len(out.Messages)))
 		g.take(ctx, out.Messages, until)
 	}
@@ -245,7 +247,7 @@ func (g *Gatherer) squeeze() {
 
 func (g *Gatherer) ageLoop(ctx context.Context) error {
 	every := min(time.Second, g.cfg.Gather.MaxAge/4)
-	for sleep(ctx, every) == nil {
+	for retry.Sleep(ctx, every) == nil {
 		g.mu.Lock()
 		for _, b := range g.packer.due(time.Now().Add(every - g.cfg.Gather.MaxAge)) {
 			g.send(b)
@@ -256,7 +258,7 @@ func (g *Gatherer) ageLoop(ctx context.Context) error {
 }
 
 func (g *Gatherer) commitLoop(ctx context.Context) error {
-	again := backoff{least: 100 * time.Millisecond, most: 30 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 	for {
 		select {
 		case <-ctx.Done():
@@ -268,12 +270,12 @@ func (g *Gatherer) commitLoop(ctx context.Context) error {
 			}
 			err := g.commit(ctx, b)
 			if err == nil {
-				again.reset()
+				again.Reset()
 				continue
 			}
 			g.m.errors.Inc()
 			g.d.Log.Warn().Err(err).Int("files", len(b.entries)).Msg("mouthful not written, its notifications are given back")
-			if sleep(ctx, again.next()) != nil {
+			if retry.Sleep(ctx, again.Next()) != nil {
 				return nil //nolint:nilerr // the end of ctx is no fault
 			}
 		}
@@ -443,7 +445,7 @@ func (g *Gatherer) letGo(ctx context.Context, list []*held) {
 }
 
 func (g *Gatherer) delete(ctx context.Context, list []*held) {
-	again := backoff{least: 100 * time.Millisecond, most: 5 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	left := list
 	for {
 		in := &sqs.DeleteMessageBatchInput{QueueUrl: &g.cfg.Gather.Queue}
@@ -466,7 +468,7 @@ func (g *Gatherer) delete(ctx context.Context, list []*held) {
 			g.d.Log.Warn().Err(err).Msg("notifications not deleted, trying again")
 		}
 		// What is not deleted comes again and is found in the ledger.
-		if time.Now().After(left[0].visible) || sleep(ctx, again.next()) != nil {
+		if time.Now().After(left[0].visible) || retry.Sleep(ctx, again.Next()) != nil {
 			break
 		}
 	}
@@ -485,7 +487,7 @@ func (g *Gatherer) forget(ctx context.Context, list []*held) {
 		}
 		if _, err := g.d.SQS.ChangeMessageVisibilityBatch(ctx, in); err != nil {
 			g.m.errors.Inc()
-			_ = sleep(ctx, time.Until(part[0].visible)) // either way they are no longer ours
+			_ = retry.Sleep(ctx, time.Until(part[0].visible)) // either way they are no longer ours
 		}
 		g.released(len(part))
 	}
@@ -520,7 +522,7 @@ func (g *Gatherer) sweepLoop(ctx context.Context) error {
 			g.m.errors.Inc()
 			g.d.Log.Warn().Err(err).Msg("unsent mouthfuls not looked for, trying again")
 		}
-		if sleep(ctx, sweepEvery) != nil {
+		if retry.Sleep(ctx, sweepEvery) != nil {
 			return nil //nolint:nilerr // the end of ctx is no fault
 		}
 	}

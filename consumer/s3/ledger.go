@@ -15,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/klauspost/compress/gzip"
+
+	"dredge/consumer/internal/retry"
 )
 
 // DynamoDB is what the ledger needs of *dynamodb.Client.
@@ -200,7 +202,7 @@ func (l *ledger) init(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err := sleep(ctx, tablePoll); err != nil {
+		if err := retry.Sleep(ctx, tablePoll); err != nil {
 			return fmt.Errorf("wait for ledger table %q: %w", l.table, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"dredge/consumer/internal/retry"
 	"dredge/consumer/text"
 	"dredge/consumer/window"
 	"dredge/stream"
@@ -86,7 +87,7 @@ func (w *Worker) readFile(ctx context.Context, o Object, from int64) (safe int64
 		}
 		w.m.rewinds.Inc()
 		w.d.Log.Warn().Err(err).Str("file", o.ID()).Int64("position", from).Msg("file is read again from an earlier position")
-		if err := sleep(ctx, time.Duration(tries)*100*time.Millisecond+rand.N(100*time.Millisecond)); err != nil {
+		if err := retry.Sleep(ctx, time.Duration(tries)*100*time.Millisecond+rand.N(100*time.Millisecond)); err != nil {
 			return from, err
 		}
 	}
@@ -127,7 +128,7 @@ func (w *Worker) deliver(ctx context.Context, o Object, in pieces, arrived time.
 	const reserve = 2 * blockSize // the piece, in the reader and as handed over
 	for {
 		if err := w.d.Budget.Acquire(ctx, reserve); err != nil {
-			return causeOr(ctx, err)
+			return window.CauseOr(ctx, err)
 		}
 		done, err := func() (bool, error) {
 			defer w.d.Budget.Release(reserve)
@@ -150,7 +151,7 @@ func (w *Worker) deliver(ctx context.Context, o Object, in pieces, arrived time.
 		}
 		if done {
 			if ferr := h.Flush(ctx); ferr != nil {
-				return causeOr(ctx, fmt.Errorf("flush: %w", ferr))
+				return window.CauseOr(ctx, fmt.Errorf("flush: %w", ferr))
 			}
 			if werr := win.Err(); werr != nil {
 				return werr
@@ -162,32 +163,10 @@ func (w *Worker) deliver(ctx context.Context, o Object, in pieces, arrived time.
 
 func (w *Worker) handle(ctx context.Context, cancel context.CancelCauseFunc, o Object, p piece, arrived time.Time, win *window.Window, h stream.Handler) error {
 	at := stream.Position(strconv.FormatInt(p.end, 10))
-	ticket, err := win.Open(ctx, at)
-	if err != nil {
-		return causeOr(ctx, err)
-	}
-	chunk := stream.Chunk{
+	return win.Deliver(ctx, h, stream.Chunk{
 		Partition: o.ID(), Last: at, Behind: max(0, time.Since(arrived)),
 		Payloads: []stream.Payload{{Data: p.data, At: at, Arrived: arrived}},
-	}
-	err = h.Handle(ctx, chunk, func(p stream.Position, err error) {
-		ticket.Progress(p, err)
-		if err != nil {
-			cancel(err)
-		}
-	})
-	if err != nil {
-		return causeOr(ctx, err)
-	}
-	return nil
-}
-
-// causeOr prefers the reason why ctx ended to what that made of a call.
-func causeOr(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	}, cancel)
 }
 
 // get asks for a file, or a range of it. It asks for the very content that was announced.

@@ -12,7 +12,6 @@ package s3
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -40,35 +39,6 @@ const batchSize = 10
 
 // longPoll is the longest that a receive call waits for a message.
 const longPoll = 20 * time.Second
-
-// sleep waits for d, or returns why ctx ended before.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// backoff gives growing pauses between tries: from least doubling up to most, shortened at random by up to half.
-type backoff struct {
-	least, most time.Duration
-	tries       int
-}
-
-func (b *backoff) next() time.Duration {
-	d := b.most
-	if b.tries < 30 {
-		d = min(b.most, b.least<<b.tries)
-	}
-	b.tries++
-	return d - rand.N(d/2+1)
-}
-
-func (b *backoff) reset() { b.tries = 0 }
 
 // grace is a context for what must not be cut short by the end of ctx: it ends d after that.
 func grace(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"dredge/consumer/internal/retry"
 	"dredge/stream"
 )
 
@@ -92,7 +93,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // slot reads one mouthful after another.
 func (w *Worker) slot(ctx context.Context) {
-	again := backoff{least: 100 * time.Millisecond, most: 20 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 20 * time.Second}
 	for ctx.Err() == nil {
 		out, err := w.d.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 			QueueUrl: &w.cfg.MouthfulQueue, MaxNumberOfMessages: 1, WaitTimeSeconds: int32(longPoll / time.Second),
@@ -104,7 +105,7 @@ func (w *Worker) slot(ctx context.Context) {
 			w.busy.Add(-1)
 		}
 		if err == nil {
-			again.reset()
+			again.Reset()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -112,7 +113,7 @@ func (w *Worker) slot(ctx context.Context) {
 		}
 		w.m.errors.Inc()
 		w.d.Log.Warn().Err(err).Msg("mouthful not read, it is tried again")
-		if sleep(ctx, again.next()) != nil {
+		if retry.Sleep(ctx, again.Next()) != nil {
 			return
 		}
 	}
@@ -259,7 +260,7 @@ func (w *Worker) file(ctx context.Context, j *job, i int) {
 
 // keep holds the claim and the message for as long as ctx lasts. It returns errLost when they are another's.
 func (w *Worker) keep(ctx context.Context, j *job) error {
-	for sleep(ctx, w.cfg.Work.Visibility/3) == nil {
+	for retry.Sleep(ctx, w.cfg.Work.Visibility/3) == nil {
 		until := time.Now().Add(w.cfg.Work.Visibility)
 		err := w.ledger.write(ctx, &j.m, keepClaim, j.snapshot(), until)
 		switch {
@@ -302,13 +303,13 @@ func (w *Worker) end(ctx context.Context, j *job, msg types.Message) error {
 	if done {
 		how = endClaim
 	}
-	again := backoff{least: 100 * time.Millisecond, most: 5 * time.Second}
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		err := w.ledger.write(soon, &j.m, how, j.p, time.Time{})
 		if err == nil {
 			break
 		}
-		if errors.Is(err, errLost) || time.Now().After(j.until) || sleep(soon, again.next()) != nil {
+		if errors.Is(err, errLost) || time.Now().After(j.until) || retry.Sleep(soon, again.Next()) != nil {
 			w.m.lost.Inc()
 			return err
 		}

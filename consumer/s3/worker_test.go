@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"dredge/consumer/internal/retry"
 	"dredge/stream"
 )
 
@@ -264,7 +265,7 @@ func TestLongMouthfulAndDrain(t *testing.T) {
 		text, want := logFile("long", 300_000) // several pieces
 		s.files["long.log.gz"] = gzipped(t, text)
 		r.form(s, 1)
-		k.hold = func(ctx context.Context, _ string) error { return sleep(ctx, 2*time.Minute) }
+		k.hold = func(ctx context.Context, _ string) error { return retry.Sleep(ctx, 2*time.Minute) }
 		first, second := r.worker(nil, s, k), r.worker(nil, s, k)
 		stopFirst, stopSecond := start(t, first.Run), start(t, second.Run)
 		<-time.After(5 * time.Minute)
