@@ -126,8 +126,8 @@ func (g *gate) wait(ctx context.Context, in *flowlog.Batch, oldest time.Time, st
 	}
 }
 
-// NewestEnd is the latest flow end in the batch in Unix milliseconds: with the guard, how far identity must be complete. An end beyond the payload's arrival is a wrong clock
-// or a wrong number: nobody can know the future, so it counts as the arrival.
+// NewestEnd is the latest flow end in the batch in Unix milliseconds: with the guard, how far identity must be complete. An end
+// beyond the payload's arrival is a wrong clock or a wrong number: nobody can know the future, so it counts as the arrival.
 func NewestEnd(in *flowlog.Batch) int64 {
 	var newest int64
 	origin, arrived := ^uint32(0), int64(0)

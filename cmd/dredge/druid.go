@@ -238,7 +238,7 @@ func newDruidStatusCmd() *cobra.Command {
 					list = append(list, s)
 				}
 				if asJSON {
-					err = writeJSON(cmd.OutOrStdout(), list)
+					err = printJSON(cmd.OutOrStdout(), list)
 				} else {
 					err = printTableStatus(cmd.OutOrStdout(), list)
 				}
@@ -388,7 +388,7 @@ func newDruidReconcileCmd() *cobra.Command {
 					return err
 				}
 				if asJSON {
-					err = writeJSON(cmd.OutOrStdout(), hours)
+					err = printJSON(cmd.OutOrStdout(), hours)
 				} else {
 					err = printHours(cmd.OutOrStdout(), hours)
 				}

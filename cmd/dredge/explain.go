@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -257,9 +256,7 @@ func (x *explainer) place(src *explained, r *envelope.Reader) string {
 
 func (x *explainer) print(out *bufio.Writer, report *explanation) error {
 	if x.o.json {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return printJSON(out, report)
 	}
 	if x.lines > 1 {
 		if _, err := out.WriteString("\n"); err != nil {

@@ -103,9 +103,7 @@ func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut
 func (o lookupOptions) print(out io.Writer, v any, found bool, address string, table func()) error {
 	switch {
 	case o.json:
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(v); err != nil {
+		if err := printJSON(out, v); err != nil {
 			return err
 		}
 	case found:

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"dredge/metadata/sonar"
 )
 
 // printTable writes rows in columns; the first row is the heading.
@@ -23,17 +25,19 @@ func printTable(out io.Writer, rows [][]string) error {
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-func writeJSON(out io.Writer, v any) error {
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+// printJSON writes v for people and programs: indented, and with < > & as they are.
+func printJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 // timeSpan is a pair of flags for a span of time.
 type timeSpan struct{ from, to string }
 
 func (s *timeSpan) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.from, "from", "1h", "begin: RFC 3339, or how long ago (90m, 24h)")
+	cmd.Flags().StringVar(&s.from, "from", "1h", "begin: RFC 3339, Unix seconds or milliseconds, or how long ago (90m, 24h)")
 	cmd.Flags().StringVar(&s.to, "to", "0s", "end, in the same forms")
 }
 
@@ -55,9 +59,9 @@ func parseWhen(flag, text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
-	t, err := time.Parse(time.RFC3339, text)
+	ms, err := sonar.ParseTime(text)
 	if err != nil {
-		return t, fmt.Errorf("--%s: %q is no time; write 2026-01-31T15:00:00Z, or how long ago: 90m, 24h", flag, text)
+		return time.Time{}, fmt.Errorf("--%s: %w; or how long ago: 90m, 24h", flag, err)
 	}
-	return t, nil
+	return time.UnixMilli(ms).UTC(), nil
 }
