@@ -74,7 +74,7 @@ var directions = map[string][]string{
 	"metadata/file":      {"metadata/event"},
 	"metadata/ec2":       {"metadata/event", "metadata/internal/awscall"},
 	"metadata/ecs":       {"metadata/event", "metadata/internal/awscall"},
-	"metadata/internal":  {},
+	"metadata/internal":  {"metadata/event"},
 	"metadata/kube":      {"metadata/event"},
 	"metadata/app":       {"metadata/event"},
 	"metadata/geo":       {"metadata"},

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"dredge/metadata/event"
@@ -22,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 )
 
 // Namer says what an endpoint's application is called. It fills in what wl lacks.
@@ -97,31 +97,19 @@ func (s *Source) Names() []string {
 
 // Run lists, follows the queue and answers Ask until ctx ends. It returns nil then, and an error only when emit did.
 func (s *Source) Run(ctx context.Context, emit event.Emit) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var group sync.WaitGroup
-	work := func(f func() error) {
-		group.Go(func() {
-			if err := f(); err != nil {
-				cancel(err)
-			}
-		})
-	}
+	group, working := errgroup.WithContext(ctx)
 	for _, e := range s.estates {
-		e.mu.Lock()
-		e.emit, e.epoch = emit, e.millis()
-		e.mu.Unlock()
-		work(func() error { return e.run(ctx) })
-		work(func() error { return e.vouch(ctx) })
+		e.begin(emit)
+		group.Go(func() error { return e.run(working) })
+		group.Go(func() error { return awscall.Vouch(working, e.vouch) })
 	}
 	if s.cfg.LookUp {
-		work(func() error { return s.asker.run(ctx) })
+		group.Go(func() error { return s.asker.run(working) })
 	}
 	if s.feed != nil {
-		work(func() error { return s.feed.run(ctx) })
+		group.Go(func() error { return s.feed.run(working) })
 	}
-	group.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("telling identity from EC2: %w", err)
 	}
 	return nil

@@ -30,9 +30,7 @@ type estate struct {
 
 	// mu guards all below and orders what is emitted: a listing, a look-up and an event may end at the same time.
 	mu     sync.Mutex
-	emit   event.Emit
-	epoch  int64
-	seq    int64
+	teller awscall.Teller
 	ledger *ledger
 	// machines and zones are of the last listing.
 	machines map[string]machine
@@ -56,15 +54,13 @@ func newEstate(cfg Config, deps Deps, account, region string, api *ec2.Client, m
 		caller: &awscall.Caller{
 			Service: "ec2", Limiter: awscall.NewLimiter(cfg.CallsPerSecond, deps.Now), Calls: em.calls, Throttled: em.throttled, Failed: em.failed,
 		},
+		teller: awscall.Teller{Src: src, Now: deps.Now, Events: em.events},
 		ledger: newLedger(cfg.Consistency.Milliseconds(), cfg.MassRelease), machines: map[string]machine{}, zones: map[string]string{},
 		covered: map[logged]coverage{}, everCovered: map[logged]bool{}, uncovered: map[logged]int64{}, faults: map[string]string{},
 	}
 }
 
 func (e *estate) millis() int64 { return e.deps.Now().UnixMilli() }
-
-// progressInterval is how often the watermark is told.
-const progressInterval = 10 * time.Second
 
 // run lists and tells until ctx ends.
 func (e *estate) run(ctx context.Context) error {
@@ -83,44 +79,27 @@ func (e *estate) run(ctx context.Context) error {
 	}
 }
 
-// vouch tells the watermark as long as listings are complete.
-func (e *estate) vouch(ctx context.Context) error {
-	tick := time.NewTicker(progressInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		e.mu.Lock()
-		var err error
-		if e.whole && e.vouched > 0 {
-			err = e.tell([]event.Event{{Op: event.Progress, To: e.vouched}})
-		}
-		e.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
+// begin makes emit the one who is told.
+func (e *estate) begin(emit event.Emit) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.teller.Begin(emit)
 }
 
-// tell numbers events and hands them over. e.mu is held.
+// vouch tells the watermark again as long as listings are complete.
+func (e *estate) vouch() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.whole || e.vouched == 0 {
+		return nil
+	}
+	return e.tell([]event.Event{{Op: event.Progress, To: e.vouched}})
+}
+
+// tell hands events over. e.mu is held.
 func (e *estate) tell(events []event.Event) error {
-	now := e.millis()
-	for i := range events {
-		e.seq++
-		ev := &events[i]
-		ev.V, ev.Src, ev.Epoch, ev.Seq, ev.Obs = event.Version, e.src, e.epoch, e.seq, now
-	}
-	e.metrics.events.Add(float64(len(events)))
 	e.metrics.claims.Set(float64(len(e.ledger.told)))
-	for some := range slices.Chunk(events, 1000) {
-		if err := e.emit(some); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.teller.Tell(events)
 }
 
 // crawl is one listing. What fails is named, counted and tried again at the next turn; the error is only that of emit.

@@ -150,3 +150,12 @@ func cutTask(arn string) (before, cluster string, ok bool) {
 	cluster, _, ok = strings.Cut(rest, "/")
 	return before, cluster, ok
 }
+
+// clusterARN is the cluster of a task, whose ARN holds it in the long form that all new tasks have.
+func clusterARN(task string) string {
+	before, after, ok := cutTask(task)
+	if !ok {
+		return "default"
+	}
+	return before + ":cluster/" + after
+}

@@ -1,5 +1,5 @@
-// Package awscall is how identity sources talk to AWS: within a rate that adapts to throttling, again when nothing came back,
-// page by page, and from a queue of events. It knows no service.
+// Package awscall is what identity sources that read AWS have in common: calls within a rate that adapts to throttling, again when nothing
+// came back, page by page; a queue of events; and telling what they learn. It knows no service.
 package awscall
 
 import (
