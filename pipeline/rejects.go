@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -122,7 +123,7 @@ func (h *handler) rejectLine(ctx context.Context, u *unfolder, s *slice, reason 
 		detail = fmt.Sprintf("%d bytes, want at most %d; raise max_line if such lines are real", u.reader.Size(), h.p.cfg.MaxLine)
 	default:
 		if err := flowlog.Explain(f, line); err != nil {
-			detail = err.Error()
+			detail = strings.TrimPrefix(err.Error(), reason+": ") // the reason has its own field
 		}
 	}
 	return h.reject(ctx, sink.Letter{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"dredge/flowlog"
@@ -205,6 +206,6 @@ func (h *handler) endPayload(ctx context.Context, u *unfolder, s *slice) error {
 	}
 	s.tally.payloads.add(reason, 1)
 	return h.reject(ctx, sink.Letter{
-		Partition: h.partition, At: p.At, Index: -1, Reason: reason, Detail: fault.Error(), Data: p.Data, Size: len(p.Data),
+		Partition: h.partition, At: p.At, Index: -1, Reason: reason, Detail: strings.TrimPrefix(fault.Error(), reason+" "), Data: p.Data, Size: len(p.Data),
 	}, u.meta.LogGroup, h.p.rejects.wants(time.Now()))
 }

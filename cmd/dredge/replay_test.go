@@ -53,7 +53,7 @@ func TestReplayNamesADefaultLog(t *testing.T) {
 	if got := strings.Join(names, " "); got != "bastion>payments bastion>search" {
 		t.Errorf("rows name %s", got)
 	}
-	for _, want := range []string{"lines 4, decoded 2, delivered 2", "nodata 1", "field_count 1", "flows.log: field_count"} {
+	for _, want := range []string{"lines 4, decoded 2, delivered 2", "nodata 1", "field_count 1", "flows.log: field_count: 8 fields, want 14"} {
 		if !strings.Contains(errOut.String(), want) {
 			t.Errorf("the books do not say %q:\n%s", want, errOut.String())
 		}
