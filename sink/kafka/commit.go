@@ -78,11 +78,11 @@ func (w *txWriter) commit(ctx context.Context, tx *transaction) (attempted bool,
 	if err := tx.flush(ctx); err != nil {
 		return false, err
 	}
-	rec, err := w.sink.checkpoint(w.shard, tx.last)
+	records, err := w.claim.records(tx.last)
 	if err != nil {
 		return false, err
 	}
-	if err := produce(ctx, tx.client, rec); err != nil {
+	if err := produce(ctx, tx.client, records...); err != nil {
 		return false, err
 	}
 	if err := w.producer.check(ctx); err != nil {
@@ -107,7 +107,7 @@ func endTransaction(ctx context.Context, client *kgo.Client) error {
 }
 
 // checkpoint makes the record that says that everything up to at is in the topic.
-func (s *Sink) checkpoint(id shardID, at stream.Position) (*kgo.Record, error) {
+func (s *Sink) checkpoint(id producerID, at stream.Position) (*kgo.Record, error) {
 	value, err := json.Marshal(checkpoint{
 		Format: checkpointFormat, Application: s.application, Name: id.name, Position: at, Time: time.Now().UTC(),
 	})
@@ -117,24 +117,32 @@ func (s *Sink) checkpoint(id shardID, at stream.Position) (*kgo.Record, error) {
 	return &kgo.Record{Topic: s.cfg.ExactlyOnce.CheckpointsTopic, Key: []byte(id.key), Value: value}, nil
 }
 
-// produce waits for the answer to one record, without the linger.
-func produce(ctx context.Context, client *kgo.Client, rec *kgo.Record) error {
-	answer := make(chan error, 1)
-	client.Produce(ctx, rec, func(_ *kgo.Record, err error) { answer <- err })
+// produce waits for the answers to records, without the linger.
+func produce(ctx context.Context, client *kgo.Client, records ...*kgo.Record) error {
+	answers := make(chan error, len(records))
+	for _, rec := range records {
+		client.Produce(ctx, rec, func(_ *kgo.Record, err error) { answers <- err })
+	}
 	if err := client.Flush(ctx); err != nil {
 		return err
 	}
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	for range records {
+		select {
+		case err := <-answers:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // settle reports what tx has committed.
 func (w *txWriter) settle(tx *transaction) {
 	w.at = tx.last
+	w.claim.committed()
 	for _, e := range tx.entries {
 		e.Release(nil)
 	}
@@ -159,7 +167,7 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 	}
 	log.Warn().Err(cause).Bool("commit_attempted", attempted).Msg("transaction lost, looking up what was committed")
 	for {
-		p, at, err := w.sink.takeOver(ctx, w.partition, w.shard, true)
+		p, at, err := w.claim.recover(ctx)
 		_, permanent := errors.AsType[*stream.PermanentError](err)
 		switch {
 		case err == nil && attempted && at == tx.last:
@@ -171,7 +179,7 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 			w.replace(p) // nothing was in flight
 			return
 		case err == nil:
-			p.client.Close()
+			w.claim.giveBack(p, true)
 			m.ends[endRewind].Inc()
 			w.acks.Fail(&stream.RewindError{To: at, Err: cause})
 			return
@@ -200,6 +208,6 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 
 // replace puts a fresh producer in the place of the present one.
 func (w *txWriter) replace(p *producer) {
-	w.producer.client.Close()
+	w.claim.giveBack(w.producer, false)
 	w.producer = p
 }

@@ -80,6 +80,7 @@ type Sink struct {
 	mu      sync.Mutex
 	retries sync.WaitGroup
 	writers map[*txWriter]struct{} // that are open, in mode exactly-once
+	stints  map[string]*stint      // partitions that slots work on
 }
 
 var errClosed = errors.New("kafka sink closed")
@@ -104,7 +105,7 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m, log: deps.Log,
 		options: deps.Options, application: deps.Application, leases: deps.Leases, held: deps.Letters,
-		positions: newPositions(cfg.ExactlyOnce.CheckpointsTopic, client), writers: map[*txWriter]struct{}{},
+		positions: newPositions(cfg.ExactlyOnce.CheckpointsTopic, client), writers: map[*txWriter]struct{}{}, stints: map[string]*stint{},
 	}
 	s.closing, s.stop = context.WithCancel(context.Background())
 	s.slabs = newPool(s, int(cfg.BufferBytes/slabBytes))

@@ -52,20 +52,19 @@ func (p *producer) renew(ctx context.Context) (err error) {
 
 // openTx makes the Writer of mode exactly-once.
 func (s *Sink) openTx(ctx context.Context, partition string) (sink.Writer, stream.Position, error) {
-	name, err := s.leases.Name(ctx, partition)
-	if err != nil {
-		return nil, "", fmt.Errorf("naming partition %q: %w", partition, err)
-	}
-	id := shardID{name: name, key: transactionalID(s.application, name)}
-	p, at, err := s.takeOver(ctx, partition, id, false)
+	c, err := s.claimOf(ctx, partition)
 	if err != nil {
 		return nil, "", err
 	}
-	w := newTxWriter(s, partition, id, p, at)
+	p, at, err := c.open(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	w := newTxWriter(s, partition, c, p, at)
 	s.mu.Lock()
 	if s.closing.Err() != nil {
 		s.mu.Unlock()
-		p.client.Close()
+		c.giveBack(p, false)
 		return nil, "", errClosed
 	}
 	s.writers[w] = struct{}{}
@@ -89,7 +88,7 @@ func (s *Sink) left(w *txWriter) {
 // of the checkpoints topic.
 //
 // With polite the lease is proven before, too: a worker that was fenced must not fence the rightful owner in turn.
-func (s *Sink) takeOver(ctx context.Context, partition string, id shardID, polite bool) (_ *producer, at stream.Position, err error) {
+func (s *Sink) takeOver(ctx context.Context, partition string, id producerID, polite bool) (_ *producer, at stream.Position, err error) {
 	start := time.Now()
 	if polite {
 		if _, err := s.leases.Prove(ctx, partition); err != nil {
@@ -109,11 +108,7 @@ func (s *Sink) takeOver(ctx context.Context, partition string, id shardID, polit
 	if err != nil {
 		return nil, "", fmt.Errorf("proving the lease of %q: %w", partition, err)
 	}
-	value, found, err := s.positions.read(ctx, id.key)
-	if errors.Is(err, errNoCheckpoints) {
-		return nil, "", &stream.PermanentError{Err: fmt.Errorf("exactly_once.checkpoints_topic: %q does not exist; `dredge check` makes it when create_topic is set",
-			s.cfg.ExactlyOnce.CheckpointsTopic)}
-	}
+	value, found, err := s.record(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
@@ -128,8 +123,27 @@ func (s *Sink) takeOver(ctx context.Context, partition string, id shardID, polit
 	return p, at, nil
 }
 
+// record reads what was committed last under id.
+func (s *Sink) record(ctx context.Context, id producerID) (value []byte, found bool, err error) {
+	value, found, err = s.positions.read(ctx, id.key)
+	if errors.Is(err, errNoCheckpoints) {
+		err = &stream.PermanentError{Err: fmt.Errorf("exactly_once.checkpoints_topic: %q does not exist; `dredge check` makes it when create_topic is set",
+			s.cfg.ExactlyOnce.CheckpointsTopic)}
+	}
+	return value, found, err
+}
+
+// committed is the position that was committed last under id; "" when there is none.
+func (s *Sink) committed(ctx context.Context, id producerID) (stream.Position, error) {
+	value, found, err := s.record(ctx, id)
+	if err != nil || !found {
+		return "", err
+	}
+	return s.foundPosition(id, value)
+}
+
 // foundPosition is the position in a record of the checkpoints topic, if it is this shard's.
-func (s *Sink) foundPosition(id shardID, value []byte) (stream.Position, error) {
+func (s *Sink) foundPosition(id producerID, value []byte) (stream.Position, error) {
 	c, err := parseCheckpoint(value)
 	if err != nil {
 		return "", &stream.PermanentError{Err: fmt.Errorf("exactly_once.checkpoints_topic: the record of %q in %q: %w",
@@ -144,7 +158,7 @@ func (s *Sink) foundPosition(id shardID, value []byte) (stream.Position, error) 
 
 // first writes the first record of a shard, so that from now on a missing one means a lost topic. A shard that was read before
 // in another mode, or whose topic was lost, has a lease with a position; only an operator knows whether that is the truth.
-func (s *Sink) first(ctx context.Context, p *producer, id shardID, leased stream.Position) (stream.Position, error) {
+func (s *Sink) first(ctx context.Context, p *producer, id producerID, leased stream.Position) (stream.Position, error) {
 	topic := s.cfg.ExactlyOnce.CheckpointsTopic
 	if leased != "" {
 		if !s.cfg.ExactlyOnce.Adopt {

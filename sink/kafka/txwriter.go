@@ -26,7 +26,7 @@ import (
 // Whatever goes wrong, nothing is repaired in place: the producer is thrown away and a take-over says where the shard stands.
 type txWriter struct {
 	sink      *Sink
-	shard     shardID
+	claim     claim
 	partition string
 	acks      ack.Queue
 
@@ -57,12 +57,6 @@ type txWriter struct {
 	rowSize  float64       // recent mean
 }
 
-// shardID is a partition under the names that mode exactly-once knows it by.
-type shardID struct {
-	name string // what Leases.Name says
-	key  string // the transactional id, and the key in the checkpoints topic
-}
-
 // transaction is the rows, letters and Writes between two commits.
 type transaction struct {
 	w      *txWriter
@@ -84,9 +78,9 @@ type transaction struct {
 // firstRowSize is assumed until rows were encoded.
 const firstRowSize = 700
 
-func newTxWriter(s *Sink, partition string, id shardID, p *producer, at stream.Position) *txWriter {
+func newTxWriter(s *Sink, partition string, c claim, p *producer, at stream.Position) *txWriter {
 	w := &txWriter{
-		sink: s, shard: id, partition: partition, producer: p, at: at, last: at, rowSize: firstRowSize,
+		sink: s, claim: c, partition: partition, producer: p, at: at, last: at, rowSize: firstRowSize,
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), ends: make(chan struct{}),
 	}
 	w.closing, w.stop = context.WithCancel(s.closing)
@@ -196,7 +190,7 @@ func (w *txWriter) hand(ctx context.Context, slabs []*slab, last stream.Position
 	}
 	defer func() { <-w.turn }()
 	advanced := last != w.last
-	passed := func(l heldLetter) bool { return w.sink.leases.Compare(l.at, last) <= 0 }
+	passed := func(l heldLetter) bool { return w.claim.compare(l.at, last) <= 0 }
 	if w.tx == nil {
 		if len(slabs) == 0 && !w.sink.held.any(w, passed) {
 			w.last = last
@@ -307,26 +301,29 @@ func (w *txWriter) Close(ctx context.Context) error {
 	w.stop()
 	<-w.ended
 	w.sink.left(w)
-	if w.tx != nil && w.tx.failed() == nil && w.acks.Err() == nil {
+	clean := w.acks.Err() == nil
+	if w.tx != nil {
 		ctx, cancel := context.WithTimeout(ctx, abortTimeout)
-		w.abort(ctx)
+		clean = clean && w.tx.failed() == nil && w.abort(ctx)
 		cancel()
 	}
 	w.opened.Store(0)
-	w.producer.client.Close()
+	w.claim.giveBack(w.producer, clean)
 	w.acks.Close(fmt.Errorf("partition %q: %w", w.partition, errWriterClosed))
 	return nil
 }
 
 // abort ends the open transaction, if the broker answers in time.
-func (w *txWriter) abort(ctx context.Context) {
+func (w *txWriter) abort(ctx context.Context) bool {
 	client := w.producer.client
 	if err := client.AbortBufferedRecords(ctx); err != nil {
-		return
+		return false
 	}
-	if err := client.EndTransaction(ctx, kgo.TryAbort); err == nil {
-		w.sink.metrics.tx.outcomes[txAborted].Inc()
+	if err := client.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		return false
 	}
+	w.sink.metrics.tx.outcomes[txAborted].Inc()
+	return true
 }
 
 // due says that tx should end now. The caller has the turn.
