@@ -32,6 +32,8 @@ type awsSources struct {
 	list []awsSource
 	// ask looks an interface up in the background; nil when nobody can.
 	ask func(eni string)
+	// names are the rules of application names, which all of them share.
+	names *app.Namer
 }
 
 // newAWSSources makes what identity.ec2 and identity.ecs configure. They ask nobody anything before they run.
@@ -41,6 +43,7 @@ func newAWSSources(c config.Config, base aws.Config, log zerolog.Logger, reg pro
 	if err != nil {
 		return out, fmt.Errorf("identity.names: %w", err)
 	}
+	out.names = names
 	if c.Identity.EC2.Enabled() {
 		src, err := ec2.New(c.Identity.EC2, ec2.Deps{
 			AWS: base, EC2Endpoint: c.AWS.EC2Endpoint, STSEndpoint: c.AWS.STSEndpoint, SQSEndpoint: c.AWS.SQSEndpoint, Names: names, Log: log, Registerer: reg,

@@ -2,30 +2,12 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/rs/zerolog"
 
 	"dredge/config"
 	"dredge/metadata/geo"
 )
-
-// reloadOnHangup makes g look at its files and URL at once whenever the process gets a SIGHUP, until ctx ends.
-func reloadOnHangup(ctx context.Context, g *geo.Geo) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			g.Reload()
-		}
-	}
-}
 
 // loadPublic reads everything that is configured of public addresses; nil when nothing is.
 func loadPublic(ctx context.Context, c config.Config) (*geo.Geo, error) {

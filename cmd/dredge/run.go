@@ -16,11 +16,15 @@ func newRunCmd() *cobra.Command {
 		Short: "Run the service: Kinesis shards and files in S3 in, named flows out",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.Environ())
-			if err != nil {
-				return err
+			load := func() (config.Config, error) {
+				c, err := config.Load(path, os.Environ())
+				if err != nil {
+					return c, err
+				}
+				return c, c.ValidateService()
 			}
-			if err := c.ValidateService(); err != nil {
+			c, err := load()
+			if err != nil {
 				return err
 			}
 			log := telemetry.NewLogger(c.Log, cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
@@ -33,6 +37,7 @@ func newRunCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			svc.load = load
 			addr, err := svc.listen(ctx)
 			if err != nil {
 				return err

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,11 +51,14 @@ type service struct {
 	drain    *drainer
 	usage    *usageMeter
 	needed   scaleMemory
+	reloader *config.Reloader
+	// load reads the configuration anew; run sets it to what it began with.
+	load func() (config.Config, error)
 }
 
 // newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
 func newService(c config.Config, clients awsClients, log zerolog.Logger, reg metricsRegistry) (*service, error) {
-	s := &service{cfg: c, log: log, drain: newDrainer(), usage: newUsageMeter()}
+	s := &service{cfg: c, log: log, drain: newDrainer(), usage: newUsageMeter(), load: func() (config.Config, error) { return c, nil }}
 	identity, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg})
 	if err != nil {
 		return nil, err
@@ -118,11 +121,10 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
 		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
 	}
-	var settings strings.Builder
-	if err := c.WriteYAML(&settings); err != nil {
+	if s.reloader, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: s.reloadable(), Registry: reg}); err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	handlers := page.Handlers(status.status, settings.String())
+	handlers := page.Handlers(status.status, func(w io.Writer) error { return s.reloader.Current().WriteYAML(w) })
 	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},
@@ -162,10 +164,12 @@ func (s *service) run(ctx context.Context) error {
 	if s.kube != nil {
 		beside.Go(func() error { return s.kube.Run(background) })
 	}
+	var onReload []func()
 	if s.public != nil {
 		beside.Go(func() error { return s.public.Run(background) })
-		beside.Go(func() error { return reloadOnHangup(background, s.public) })
+		onReload = append(onReload, s.public.Reload)
 	}
+	beside.Go(func() error { return reloadOnHangup(background, s.reloader, s.log, onReload...) })
 	for _, src := range s.aws.list {
 		for _, name := range src.Names() {
 			s.core.identity.Expect(name)

@@ -39,12 +39,16 @@ Times are RFC 3339, or Unix seconds or milliseconds. Several may share a log: on
 stand by and answer. One that finds its turn taken by another ends with exit code 1; start it again to stand by.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.Environ())
+			load := func() (config.Config, error) {
+				c, err := config.Load(path, os.Environ())
+				if listen != "" {
+					c.HTTP.Listen = listen
+				}
+				return c, err
+			}
+			c, err := load()
 			if err != nil {
 				return err
-			}
-			if listen != "" {
-				c.HTTP.Listen = listen
 			}
 			log := telemetry.NewLogger(c.Log, cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
 			var base aws.Config // only sources that ask AWS need one
@@ -59,6 +63,7 @@ stand by and answer. One that finds its turn taken by another ends with exit cod
 			if err != nil {
 				return err
 			}
+			s.load = load
 			addr, err := s.listen(cmd.Context())
 			if err != nil {
 				return err
@@ -80,6 +85,10 @@ type sonarService struct {
 	bucket   *blob.Bucket
 	sonar    *sonar.Service
 	http     *httpd.Server
+	reloader *config.Reloader
+	// load reads the configuration anew; the command sets it to what it began with.
+	load func() (config.Config, error)
+	log  zerolog.Logger
 }
 
 // newSonar builds everything and starts nothing.
@@ -88,7 +97,7 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 	if err != nil {
 		return nil, err
 	}
-	s := &sonarService{}
+	s := &sonarService{log: log, load: func() (config.Config, error) { return c, nil }}
 	if s.identity, err = store.New(c.Identity.Store, store.Dependencies{Registerer: reg}); err != nil {
 		return nil, err
 	}
@@ -99,7 +108,10 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 	if err != nil {
 		return nil, err
 	}
-	if len(sources) == 0 {
+	if s.reloader, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: sources.parts, Registry: reg}); err != nil {
+		return nil, err
+	}
+	if len(sources.list) == 0 {
 		log.Warn().Msg("no source of identity is configured: this one can only stand by and answer; set identity.ec2.accounts or identity.file.path")
 	}
 	host, err := os.Hostname()
@@ -107,7 +119,7 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 		host = "unknown"
 	}
 	s.sonar, err = sonar.New(lc, c.Identity.LogSettings, c.Identity.Store, c.Identity.StartTimeout, sonar.Deps{
-		Store: s.identity, Bucket: s.bucket, Sources: sources, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Logger: log, Registerer: reg,
+		Store: s.identity, Bucket: s.bucket, Sources: sources.list, Name: fmt.Sprintf("%s/%d", host, os.Getpid()), Logger: log, Registerer: reg,
 	})
 	if err != nil {
 		return nil, err
@@ -141,6 +153,7 @@ func (s *sonarService) run(ctx context.Context) error {
 	var beside errgroup.Group
 	beside.Go(func() error { return s.identity.Run(background) })
 	beside.Go(func() error { return s.http.Run(background) })
+	beside.Go(func() error { return reloadOnHangup(background, s.reloader, s.log) })
 	err := s.sonar.Run(ctx)
 	stop()
 	return errors.Join(err, beside.Wait(), s.bucket.Close())

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,32 +16,44 @@ import (
 	"dredge/metadata/networks"
 )
 
+// sources are the configured sources of identity, and which of their settings can change while they run.
+type sources struct {
+	list  []event.Source
+	parts []config.Part
+}
+
 // newSources makes the configured sources of identity. They ask nobody anything before they run.
-func newSources(c config.Config, base aws.Config, log zerolog.Logger, reg prometheus.Registerer) ([]event.Source, error) {
-	var out []event.Source
+func newSources(c config.Config, base aws.Config, log zerolog.Logger, reg prometheus.Registerer) (sources, error) {
+	var out sources
 	if c.Identity.File.Path != "" {
 		f, err := newFileSource(c.Identity.File, log, reg)
 		if err != nil {
-			return nil, fmt.Errorf("identity.file: %w", err)
+			return out, fmt.Errorf("identity.file: %w", err)
 		}
-		out = append(out, f)
-	}
-	if len(c.Identity.Networks) > 0 {
-		out = append(out, networksSource{c.Identity.Networks})
+		out.list = append(out.list, f)
 	}
 	if len(c.Identity.Kube.Clusters) > 0 {
 		k := &kubeSource{}
 		var err error
 		if k.source, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: k, Logger: log, Registerer: reg}); err != nil {
-			return nil, fmt.Errorf("identity.kube: %w", err)
+			return out, fmt.Errorf("identity.kube: %w", err)
 		}
-		out = append(out, k)
+		out.list = append(out.list, k)
 	}
 	estates, err := newAWSSources(c, base, log, reg)
-	for _, src := range estates.list {
-		out = append(out, src)
+	if err != nil {
+		return out, err
 	}
-	return out, err
+	for _, src := range estates.list {
+		out.list = append(out.list, src)
+	}
+	out.parts = append(out.parts, namesPart(estates.names))
+	if len(out.list) > 0 || len(c.Identity.Networks) > 0 {
+		declared := newNetworksSource(c.Identity.Networks)
+		out.list = append(out.list, declared)
+		out.parts = append(out.parts, networksPart(declared))
+	}
+	return out, nil
 }
 
 // teller is a function that takes events one by one.
@@ -50,19 +63,43 @@ type teller func(e *event.Event) error
 func (t teller) Apply(e *event.Event) error { return t(e) }
 
 // networksSource makes the configured networks a source like the others.
-type networksSource struct{ list networks.Config }
+type networksSource struct {
+	first networks.Config
+	next  chan networks.Config // holds the newest list that was not told yet
+}
+
+func newNetworksSource(list networks.Config) *networksSource {
+	return &networksSource{first: list, next: make(chan networks.Config, 1)}
+}
+
+// replace has list told in place of what was told. Calls must not overlap.
+func (n *networksSource) replace(list networks.Config) {
+	select {
+	case <-n.next: // was not told yet, and never will be
+	default:
+	}
+	n.next <- list
+}
 
 // Names implements event.Source: networks hold nothing back, so nothing waits for them.
-func (networksSource) Names() []string { return nil }
+func (*networksSource) Names() []string { return nil }
 
 // Faults implements event.Source.
-func (networksSource) Faults() []string { return nil }
+func (*networksSource) Faults() []string { return nil }
 
 // Run implements event.Source.
-func (n networksSource) Run(ctx context.Context, emit event.Emit) error {
-	err := n.list.Tell(teller(func(e *event.Event) error { return emit([]event.Event{*e}) }))
-	if err == nil {
-		<-ctx.Done()
+func (n *networksSource) Run(ctx context.Context, emit event.Emit) error {
+	target := teller(func(e *event.Event) error { return emit([]event.Event{*e}) })
+	told := n.first
+	err := told.Tell(target)
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case list := <-n.next:
+			err = told.Update(list, time.Now(), target)
+			told = list
+		}
 	}
 	return err
 }

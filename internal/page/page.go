@@ -109,8 +109,8 @@ type Reject struct {
 }
 
 // Handlers returns what to mount, by ServeMux pattern. status is called for every request to /api/status; it must be safe for
-// concurrent use and must not block. settings is the configuration in force as YAML, without secrets.
-func Handlers(status func() Status, settings string) map[string]http.Handler {
+// concurrent use and must not block. settings writes the configuration in force as YAML, without secrets.
+func Handlers(status func() Status, settings func(io.Writer) error) map[string]http.Handler {
 	files, err := fs.Sub(static, "static")
 	if err != nil {
 		panic("BUG: embedded page is missing: " + err.Error())
@@ -122,7 +122,7 @@ func Handlers(status func() Status, settings string) map[string]http.Handler {
 		"GET /api/config": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("Cache-Control", "no-store")
-			_, _ = io.WriteString(w, settings) // the client went away; there is nobody to tell
+			_ = settings(w) // the client went away; there is nobody to tell
 		}),
 		"GET /api/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")

@@ -2,6 +2,7 @@ package page
 
 import (
 	"encoding/json"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +20,7 @@ func get(t *testing.T, mux http.Handler, path string) *httptest.ResponseRecorder
 
 func serve() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range Handlers(func() Status { return Status{Version: "v1", Worker: "w"} }, "http: {listen: a}\n") {
+	for pattern, h := range Handlers(func() Status { return Status{Version: "v1", Worker: "w"} }, func(w io.Writer) error { _, err := io.WriteString(w, "http: {listen: a}\n"); return err }) {
 		mux.Handle(pattern, h)
 	}
 	return mux

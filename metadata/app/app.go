@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"dredge/metadata/event"
 )
@@ -28,8 +29,13 @@ const (
 	Account = "aws:account"
 )
 
-// Namer applies the rules. It is immutable and safe for concurrent use.
+// Namer applies the rules. Safe for concurrent use.
 type Namer struct {
+	inForce atomic.Pointer[ruleset] // replaced as a whole by Take
+}
+
+// ruleset is one configuration, ready for use. Immutable.
+type ruleset struct {
 	rules    []rule
 	teams    []string
 	labels   []string
@@ -46,21 +52,26 @@ func New(cfg Config) (*Namer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("making application names: %w", err)
 	}
-	n := &Namer{teams: cfg.TeamTags, labels: cfg.Labels, accounts: maps.Clone(cfg.Accounts)}
+	set := &ruleset{teams: cfg.TeamTags, labels: cfg.Labels, accounts: maps.Clone(cfg.Accounts)}
 	for _, r := range cfg.Rules {
 		compiled := rule{Rule: r}
 		if r.Match != "" {
 			compiled.match = regexp.MustCompile(r.Match) // Validate compiled it
 		}
-		n.rules = append(n.rules, compiled)
+		set.rules = append(set.rules, compiled)
 	}
+	n := &Namer{}
+	n.inForce.Store(set)
 	return n, nil
 }
+
+// Take puts next's rules in force: names that are made from now on follow them.
+func (n *Namer) Take(next *Namer) { n.inForce.Store(next.inForce.Load()) }
 
 // Name fills in what wl does not hold yet of App, AppSource, Cluster, Team and Labels. tags are the endpoint's with what the
 // source adds; ep may be nil. Neither is kept.
 func (n *Namer) Name(tags map[string]string, ep *event.Endpoint, wl *event.Workload) {
-	n.name(tags, ep, wl, nil)
+	n.inForce.Load().name(tags, ep, wl, nil)
 }
 
 // Step is what one rule said.
@@ -77,11 +88,11 @@ type Step struct {
 // Explain is Name that also says what every rule said up to the one that won.
 func (n *Namer) Explain(tags map[string]string, ep *event.Endpoint, wl *event.Workload) []Step {
 	var steps []Step
-	n.name(tags, ep, wl, func(s Step) { steps = append(steps, s) })
+	n.inForce.Load().name(tags, ep, wl, func(s Step) { steps = append(steps, s) })
 	return steps
 }
 
-func (n *Namer) name(tags map[string]string, ep *event.Endpoint, wl *event.Workload, told func(Step)) {
+func (n *ruleset) name(tags map[string]string, ep *event.Endpoint, wl *event.Workload, told func(Step)) {
 	kind := ""
 	if ep != nil {
 		kind = ep.Kind
@@ -134,7 +145,7 @@ func (n *Namer) name(tags map[string]string, ep *event.Endpoint, wl *event.Workl
 }
 
 // value returns a tag without regard to the case of its key; of several the first in order of key.
-func (n *Namer) value(tags map[string]string, tag string, wl *event.Workload) (key, value string) {
+func (n *ruleset) value(tags map[string]string, tag string, wl *event.Workload) (key, value string) {
 	if tag == Account {
 		return Account, n.accounts[wl.Account]
 	}

@@ -113,3 +113,21 @@ func FuzzName(f *testing.F) {
 		}
 	})
 }
+
+// Rules that are taken hold for whoever has the Namer.
+func TestTake(t *testing.T) {
+	n, err := app.New(app.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := app.New(app.Config{Rules: []app.Rule{{Tags: []string{"svc"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Take(next)
+	var got event.Workload
+	n.Name(map[string]string{"app": "old", "svc": "new"}, nil, &got)
+	if diff := cmp.Diff(event.Workload{App: "new", AppSource: "tag:svc"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

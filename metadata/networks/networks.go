@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"dredge/metadata/event"
 )
@@ -38,11 +39,11 @@ func (c Config) Validate() error {
 		return fmt.Errorf("[%d]: too many networks; write at most %d, or an identity file", len(c), maxNetworks)
 	}
 	var errs []error
-	type key struct {
+	type place struct {
 		scope string
 		cidr  netip.Prefix
 	}
-	seen := map[key]int{}
+	seen := map[place]int{}
 	for i, n := range c {
 		if n.Name == "" || len(n.Name) > maxName {
 			errs = append(errs, fmt.Errorf("[%d].name: %.40q is no name; write up to %d characters", i, n.Name, maxName))
@@ -59,7 +60,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("[%d].cidr: %q has bits behind its mask; write %s", i, n.CIDR, pfx.Masked()))
 			continue
 		}
-		k := key{n.Scope, pfx}
+		k := place{n.Scope, pfx}
 		if first, twice := seen[k]; twice {
 			errs = append(errs, fmt.Errorf("[%d].cidr: %q stands at [%d] already; write each network once for a scope", i, n.CIDR, first))
 		}
@@ -76,18 +77,68 @@ type Target interface {
 
 // Tell tells target every network: they hold since ever and for ever. They hold nothing back, so there is no progress to tell.
 func (c Config) Tell(target Target) error {
-	for i, n := range c {
-		kind := "network"
+	for _, n := range c {
+		if err := n.tell(target, n.event(event.Assign)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Update tells target how next differs from c, which was told before: what it lacks ends at now, what is new or called
+// otherwise begins then.
+func (c Config) Update(next Config, now time.Time, target Target) error {
+	at := now.UnixMilli()
+	before := make(map[Network]bool, len(c))
+	for _, n := range c {
+		before[n] = true
+	}
+	stays := make(map[key]bool, len(next))
+	for _, n := range next {
+		stays[n.key()] = true
+	}
+	for _, n := range c {
+		if stays[n.key()] {
+			continue
+		}
+		e := n.event(event.Release)
+		e.To = at
+		if err := n.tell(target, e); err != nil {
+			return err
+		}
+	}
+	for _, n := range next {
+		if before[n] {
+			continue
+		}
+		e := n.event(event.Assign)
+		e.From = at
+		if err := n.tell(target, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// key is what owners of networks are made of, spelling and all.
+type key struct{ scope, cidr string }
+
+func (n Network) key() key { return key{n.Scope, n.CIDR} }
+
+func (n Network) event(op event.Op) *event.Event {
+	e := &event.Event{V: event.Version, Src: Source, Op: op, Scope: n.Scope, CIDR: n.CIDR, Owner: "network:" + n.CIDR}
+	if op == event.Assign {
+		e.EP = &event.Endpoint{Kind: "network", Name: n.Name}
 		if n.Site {
-			kind = "site"
+			e.EP.Kind = "site"
 		}
-		e := event.Event{
-			V: event.Version, Src: Source, Op: event.Assign, Scope: n.Scope, CIDR: n.CIDR, Owner: "network:" + n.CIDR,
-			EP: &event.Endpoint{Kind: kind, Name: n.Name},
-		}
-		if err := target.Apply(&e); err != nil {
-			return fmt.Errorf("telling network [%d] %s: %w", i, n.Name, err)
-		}
+	}
+	return e
+}
+
+func (n Network) tell(target Target, e *event.Event) error {
+	if err := target.Apply(e); err != nil {
+		return fmt.Errorf("telling network %s %s: %w", n.CIDR, n.Name, err)
 	}
 	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"dredge/metadata"
+	"dredge/metadata/event"
 	"dredge/metadata/networks"
 	"dredge/metadata/store"
 
@@ -65,4 +67,61 @@ func TestFaults(t *testing.T) {
 	if strings.Contains(err.Error(), "[4]") {
 		t.Errorf("a network of another scope is refused: %v", err)
 	}
+}
+
+// A changed list ends what it lacks and begins what is new; what stays is told nothing of.
+func TestUpdate(t *testing.T) {
+	old := networks.Config{
+		{CIDR: "192.168.0.0/16", Name: "offices"},
+		{CIDR: "192.168.7.0/24", Name: "berlin", Site: true},
+		{CIDR: "172.20.0.0/16", Name: "partner", Scope: "vpc-1"},
+	}
+	next := networks.Config{
+		{CIDR: "192.168.0.0/16", Name: "offices"},
+		{CIDR: "192.168.7.0/24", Name: "hamburg", Site: true},
+		{CIDR: "172.21.0.0/16", Name: "partner", Scope: "vpc-1"},
+	}
+	s, err := store.New(metadata.DefaultConfig(), store.Dependencies{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func() map[string]string {
+		got := map[string]string{}
+		for _, ip := range []string{"192.168.1.1", "192.168.7.7", "172.20.1.1", "172.21.1.1"} {
+			if p, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr(ip)); ok {
+				got[ip] = p.Name
+			}
+		}
+		return got
+	}
+	if err := old.Tell(s); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	told := 0
+	if err := old.Update(next, at, counting{s, &told}); err != nil {
+		t.Fatal(err)
+	}
+	if told != 3 { // one ended, one began, one is called otherwise
+		t.Errorf("%d events were told", told)
+	}
+	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "hamburg", "172.21.1.1": "partner"}, names()); diff != "" {
+		t.Error(diff)
+	}
+	if err := next.Update(old, at.Add(time.Minute), s); err != nil { // and back again
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "berlin", "172.20.1.1": "partner"}, names()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+type counting struct {
+	networks.Target
+	n *int
+}
+
+func (c counting) Apply(e *event.Event) error {
+	*c.n++
+	return c.Target.Apply(e)
 }
