@@ -38,6 +38,12 @@ const never = int64(-1)
 
 func isENI(owner string) bool { return strings.HasPrefix(owner, "eni:") }
 
+// isGlobal6 says whether ip is a global IPv6 address: that is one address in the whole world, whichever VPC it was told of.
+func isGlobal6(ip string) bool { return strings.HasPrefix(ip, "2") && strings.Contains(ip, ":") }
+
+// among says whether what was told of ip in a scope is told of it in another.
+func among(told, scope, ip string) bool { return told == scope || isGlobal6(ip) }
+
 // told is evidence of one address in one layer.
 type told struct {
 	owner    string
@@ -51,7 +57,7 @@ type told struct {
 func (o *oracle) told(scope, ip string, above bool) []told {
 	var out []told
 	for _, e := range o.events {
-		if e.Scope != scope || e.IP != ip || isENI(e.Owner) == above {
+		if !among(e.Scope, scope, ip) || e.IP != ip || isENI(e.Owner) == above {
 			continue
 		}
 		t := told{owner: e.Owner, begin: never, end: never, seenFrom: never, seenTo: never, acc: e.Acc}
@@ -80,14 +86,14 @@ func (o *oracle) told(scope, ip string, above bool) []told {
 func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map[string]bool) {
 	out, primary = map[string][][2]int64{}, map[string]bool{}
 	for _, b := range o.beats {
-		if b.IP.String() == ip && scopeNames[b.Scope] == scope {
+		if b.IP.String() == ip && among(scopeNames[b.Scope], scope, ip) {
 			owner := "eni:" + b.ENI
 			out[owner] = append(out[owner], o.certain(scope, ip, owner, b.Start, b.End+1000))
 			primary[owner] = primary[owner] || b.Primary
 		}
 	}
 	for _, e := range o.events {
-		if e.Scope == scope && e.IP == ip && e.Primary != nil && *e.Primary && e.Op == event.Assign {
+		if among(e.Scope, scope, ip) && e.IP == ip && e.Primary != nil && *e.Primary && e.Op == event.Assign {
 			primary[e.Owner] = true
 		}
 	}
@@ -111,7 +117,7 @@ func (o *oracle) spans(scope, ip string) (out map[string][][2]int64, primary map
 func (o *oracle) certain(scope, ip, owner string, from, to int64) [2]int64 {
 	start, stop := from, to
 	for _, e := range o.events {
-		if e.Scope != scope || e.IP != ip || e.Owner != owner {
+		if !among(e.Scope, scope, ip) || e.IP != ip || e.Owner != owner {
 			continue
 		}
 		begin, end := e.Start(), e.End()
@@ -401,7 +407,7 @@ func (o *oracle) watermark(scope string) int64 {
 	progress := map[string]int64{}
 	tells := map[string]bool{}
 	for _, e := range o.events {
-		if e.Scope == scope && e.Op != event.Progress {
+		if (e.Scope == scope || scope == "public" && isGlobal6(e.IP)) && e.Op != event.Progress {
 			tells[e.Src] = true
 		}
 	}
@@ -460,7 +466,11 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 			layers[m.runs[0].above] = append(layers[m.runs[0].above], m)
 		}
 	}
-	if !known {
+	switch {
+	case known:
+	case scope == "public":
+		return verdict{grade: "public", reason: "public-address"}
+	default:
 		return verdict{grade: "unknown", reason: "never-seen"}
 	}
 	above := len(layers[true]) > 0

@@ -387,13 +387,19 @@ func TestPrefix(t *testing.T) {
 	expect(t, ask(s, "vpc-1", "192.168.3.4", 2000, 2060), "prefix/cidr")
 }
 
-// Global IPv6 is one scope, whatever VPC told it.
+// Global IPv6 is one scope, whatever VPC told it: who tells an address of it tells that scope, so its progress counts there. Progress
+// over single VPCs says nothing of the whole world.
 func TestGlobalIPv6(t *testing.T) {
 	s := newStore(t)
 	give(t, s, `{"op":"assign","src":"ec2","scope":"vpc-1","ip":"2600:1F18:0::1","owner":"eni:eni-6","from":1000,"wl":{"app":"six"}}`,
 		`{"op":"progress","src":"ec2","scope":"vpc-1","to":100000}`)
 	expect(t, ask(s, "vpc-1", "2600:1f18::1", 2000, 2060), "covered/interval eni:eni-6 six")
 	expect(t, ask(s, "public", "2600:1f18::1", 2000, 2060), "provisional/no-watermark eni:eni-6 six")
+	give(t, s, `{"op":"progress","src":"ec2","to":100000}`)
+	expect(t, ask(s, "public", "2600:1f18::1", 2000, 2060), "covered/interval eni:eni-6 six")
+	// Another source that tells such addresses holds the scope back as well.
+	give(t, s, `{"op":"progress","src":"kube","to":1500}`, `{"op":"assign","src":"kube","scope":"vpc-2","ip":"2600:1f18::2","owner":"pod-6","from":1000}`)
+	expect(t, ask(s, "public", "2600:1f18::1", 2000, 2060), "provisional/watermark-behind eni:eni-6 six")
 	if sc, r := s.ScopeCovers(s.InternScope("vpc-2"), netip.MustParseAddr("2600:1f18::1"), seconds(2000, 2060)); sc != metadata.Public {
 		t.Errorf("%v %v", sc, r)
 	}

@@ -250,10 +250,13 @@ func (s *Store) tellAddress(e *event.Event, sc metadata.Scope) {
 			told[0].from = e.End()
 		}
 	}
-	port := portKey(e.Proto, e.Port)
-	s.tell(keyScope(sc, ip), ip, port, told[:n])
+	key, port := keyScope(sc, ip), portKey(e.Proto, e.Port)
+	if key != sc { // so e's source tells that scope too, and its progress counts there
+		s.watermarks.hear(e.Src, key, s.now())
+	}
+	s.tell(key, ip, port, told[:n])
 	if port != 0 {
-		s.tell(keyScope(sc, ip), ip, 0, nil)
+		s.tell(key, ip, 0, nil)
 	}
 }
 

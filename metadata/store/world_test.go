@@ -19,7 +19,7 @@ import (
 
 var (
 	scopeNames = map[metadata.Scope]string{2: "vpc-1", 3: "vpc-2"}
-	worldIPs   = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}
+	worldIPs   = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1"), netip.MustParseAddr("2600:1f18::1")}
 )
 
 // world is a random estate, small enough that everything collides with everything.
@@ -42,7 +42,7 @@ func makeWorld(pick func(n int) int, events, beats, lookups int) world {
 	at := func() int64 { return int64(1+pick(60)) * step }
 	acc := func() int64 { return int64([]int{0, 0, 0, 2000, 60_000}[pick(5)]) }
 	scope := func() string { return []string{"vpc-1", "vpc-1", "vpc-2"}[pick(3)] }
-	ip := func() netip.Addr { return worldIPs[max(0, pick(3)-1)] }
+	ip := func() netip.Addr { return worldIPs[max(0, pick(4)-1)] }
 	apps := []string{"api", "web"}
 	sources := []string{"ec2", "kube", "feed"}
 	owners := []string{"eni:eni-1", "eni:eni-2", "eni:eni-3", "pod-1", "pod-2"}
@@ -88,11 +88,18 @@ func makeWorld(pick func(n int) int, events, beats, lookups int) world {
 	for range beats {
 		b := Sighting{ENI: fmt.Sprintf("eni-%d", 1+pick(2)), IP: ip(), Scope: metadata.Scope(2 + pick(2)), Start: at(), Primary: pick(3) == 0}
 		b.End = b.Start + int64(pick(6))*step
+		if isGlobal6(b.IP.String()) {
+			b.Scope = 2 // an interface is in one VPC only
+		}
 		wo.beats = append(wo.beats, b)
 	}
 	for range lookups {
 		start := at() + int64(pick(3))*1000
-		wo.lookups = append(wo.lookups, lookup{scope(), ip(), metadata.Window{Start: start, End: start + int64(pick(8))*5000}})
+		l := lookup{scope(), ip(), metadata.Window{Start: start, End: start + int64(pick(8))*5000}}
+		if isGlobal6(l.ip.String()) && pick(2) == 0 {
+			l.scope = "public"
+		}
+		wo.lookups = append(wo.lookups, l)
 	}
 	return wo
 }
