@@ -56,6 +56,7 @@ func describeMetrics() ([]metric, error) {
 		c.Identity.Geo.IPRanges = "ip-ranges.json"
 		c.Identity.Kube.Clusters = []kube.Cluster{{Name: "prod", Kubeconfig: kubeconfig, VPC: "vpc-0a1b2c3d", Account: "123456789012", Region: "us-east-1"}}
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
+		c.Sink.Kafka.MinuteTopic = "flows_1m"
 		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = sink.kind, "rows_1m.jsonl", "rows_late.jsonl"
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
 		if sink.mode == kafka.AtLeastOnce { // S3 is not read in the other mode

@@ -32,7 +32,15 @@ func druidTables(c config.Config) ([]druid.Table, error) {
 	if c.Sink.Type != config.SinkKafka {
 		return nil, fmt.Errorf("sink.type: is %s, and a supervisor reads a Kafka topic; write kafka and the topic's name", c.Sink.Type)
 	}
-	return []druid.Table{{Datasource: c.Druid.Datasources.Raw, Topic: c.Sink.Kafka.Topic, Columns: c.Rows.Columns(row.Raw)}}, nil
+	k, names := c.Sink.Kafka, c.Druid.Datasources
+	tables := []druid.Table{{Datasource: names.Raw, Topic: k.Topic, Columns: c.Rows.Columns(row.Raw)}}
+	if k.MinuteTopic != "" {
+		tables = append(tables, druid.Table{Datasource: names.Minute, Topic: k.MinuteTopic, Columns: c.Rows.Columns(row.Minute), Rollup: true})
+	}
+	if k.LateTopic != "" {
+		tables = append(tables, druid.Table{Datasource: names.Late, Topic: k.LateTopic, Columns: c.Rows.Columns(row.Raw)})
+	}
+	return tables, nil
 }
 
 // druidSpec is a table and the spec of its supervisor.

@@ -36,6 +36,10 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 	if err != nil {
 		return nil, err
 	}
+	minute, err := encode.NewMinute(c.Rows.Columns(row.Minute))
+	if err != nil {
+		return nil, err
+	}
 	out := &outputs{check: func(context.Context) error { return nil }}
 	letters := sink.DeadLetter(sink.Discard{})
 	exactlyOnce := c.Sink.Type == config.SinkKafka && c.Sink.Kafka.Mode == kafka.ExactlyOnce
@@ -65,7 +69,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 	switch c.Sink.Type {
 	case config.SinkKafka:
 		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{
-			Encoder: enc, DeadLetter: out.deadLetter, Registry: reg, Log: log,
+			Encoder: enc, Minute: minute, DeadLetter: out.deadLetter, Registry: reg, Log: log,
 			Application: c.Kinesis.Application, Leases: leases, Letters: inTransaction,
 		})
 		if err != nil {
@@ -74,16 +78,9 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 		letterCheck := out.check
 		out.check = func(ctx context.Context) error { return errors.Join(k.Check(ctx), letterCheck(ctx)) }
 		out.sink = k
-		out.describe = fmt.Sprintf("Kafka topic %s, at least once", c.Sink.Kafka.Topic)
-		if exactlyOnce {
-			out.describe = fmt.Sprintf("Kafka topic %s, exactly once for readers of committed rows", c.Sink.Kafka.Topic)
-		}
+		out.describe = describeKafka(c.Sink.Kafka)
 		out.add(func() error { k.Close(); return nil })
 	case config.SinkFile:
-		minute, err := encode.NewMinute(c.Rows.Columns(row.Minute))
-		if err != nil {
-			return nil, err
-		}
 		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Minute: minute, Registry: reg, Stdout: stdout})
 		if err != nil {
 			return nil, fmt.Errorf("sink.file: %w", err)
@@ -95,6 +92,21 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 		out.add(f.Close)
 	}
 	return out, nil
+}
+
+// describeKafka names the topics of rows and their guarantee.
+func describeKafka(c kafka.Config) string {
+	text := "Kafka topic " + c.Topic
+	if c.MinuteTopic != "" {
+		text += ", by minute " + c.MinuteTopic
+	}
+	if c.LateTopic != "" {
+		text += ", late rows " + c.LateTopic
+	}
+	if c.Mode == kafka.ExactlyOnce {
+		return text + ", exactly once for readers of committed rows"
+	}
+	return text + ", at least once"
 }
 
 // workerLeases is the worker's leases for a sink that is made before the worker.

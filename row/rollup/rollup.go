@@ -69,6 +69,13 @@ func (a *Aggregator) Add(b *row.Batch) {
 	a.added += len(b.Rows)
 }
 
+// AddRow is Add for row i of b alone.
+func (a *Aggregator) AddRow(b *row.Batch, i int) {
+	r := &b.Rows[i]
+	a.group(b, i, row.MinuteOf(r)).Sums.Add(r)
+	a.added++
+}
+
 // AddTimely is Add without the rows that are late, for a sink that writes those elsewhere.
 func (a *Aggregator) AddTimely(b *row.Batch) {
 	for i := range b.Rows {

@@ -17,20 +17,32 @@ import (
 // created. The error joins everything that is wrong, each with what to write instead. Give ctx a deadline: an unreachable
 // broker is asked until then.
 func (s *Sink) Check(ctx context.Context) error {
-	err := s.cfg.check(ctx, s.client, s.cfg.Topic, true)
+	if err := s.cfg.ping(ctx, s.client); err != nil {
+		return err
+	}
+	var err error
+	for _, t := range s.cfg.rowTopics() {
+		err = errors.Join(err, s.cfg.check(ctx, s.client, t, true))
+	}
 	if s.cfg.Mode == ExactlyOnce {
 		err = errors.Join(err, s.checkTransactions(ctx))
 	}
 	return err
 }
 
-// check looks at one topic. Only that of the rows has its timestamps chosen by us.
-func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, rows bool) error {
+// ping reaches the cluster.
+func (c *Config) ping(ctx context.Context, client *kgo.Client) error {
 	if err := client.Ping(ctx); err != nil {
 		return fmt.Errorf("brokers: reaching %s: %w%s", strings.Join(c.Brokers, ", "), err, pingHint(err))
 	}
+	return nil
+}
+
+// check looks at one topic. Only those of the rows have their timestamps chosen by us.
+func (c *Config) check(ctx context.Context, client *kgo.Client, t keyedTopic, rows bool) error {
+	topic := t.name
 	admin := kadm.NewClient(client)
-	d, err := c.partitions(ctx, admin, topic)
+	d, err := c.partitions(ctx, admin, t)
 	if err != nil {
 		return err
 	}
@@ -38,7 +50,7 @@ func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, ro
 	var f faults
 	f.check(!rows || n >= c.Partitions,
 		"partitions: topic %q has %d, fewer than %d; add partitions to the topic, or write partitions: %d", topic, n, c.Partitions, n)
-	settings, err := c.settings(ctx, admin, topic)
+	settings, err := c.settings(ctx, admin, t)
 	if err != nil {
 		return errors.Join(append(f, err)...)
 	}
@@ -47,7 +59,7 @@ func (c *Config) check(ctx context.Context, client *kgo.Client, topic string, ro
 			c.BatchMaxBytes, topic, v, v)
 	})
 	if c.Mode == ExactlyOnce {
-		f.replicas(settings, d, "topic")
+		f.replicas(settings, d, t.key)
 	}
 	if rows && c.RecordTime != RecordTimeProduce && settings["message.timestamp.type"] != "LogAppendTime" {
 		age := int(c.RecordTimeMaxAge / time.Millisecond)
@@ -85,10 +97,11 @@ func pingHint(err error) string {
 }
 
 // partitions describes topic, which it creates if it may.
-func (c *Config) partitions(ctx context.Context, admin *kadm.Client, topic string) (kadm.TopicDetail, error) {
+func (c *Config) partitions(ctx context.Context, admin *kadm.Client, t keyedTopic) (kadm.TopicDetail, error) {
+	key, topic := t.key, t.name
 	topics, err := admin.ListTopics(ctx, topic)
 	if err != nil {
-		return kadm.TopicDetail{}, fmt.Errorf("topic: asking for %q: %w", topic, err)
+		return kadm.TopicDetail{}, fmt.Errorf("%s: asking for %q: %w", key, topic, err)
 	}
 	d := topics[topic]
 	switch {
@@ -100,12 +113,12 @@ func (c *Config) partitions(ctx context.Context, admin *kadm.Client, topic strin
 		}
 		return d, err
 	case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-		return d, fmt.Errorf("topic: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
-			" --create --topic %s --partitions %d --replication-factor %d", topic, c.Brokers[0], topic, c.Partitions, c.Replication)
+		return d, fmt.Errorf("%s: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
+			" --create --topic %s --partitions %d --replication-factor %d", key, topic, c.Brokers[0], topic, c.Partitions, c.Replication)
 	case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
-		return d, fmt.Errorf("topic: no right to describe %q; grant Describe and Write on it to user %q", topic, c.SASL.Username)
+		return d, fmt.Errorf("%s: no right to describe %q; grant Describe and Write on it to user %q", key, topic, c.SASL.Username)
 	case d.Err != nil:
-		return d, fmt.Errorf("topic: asking for %q: %w", topic, d.Err)
+		return d, fmt.Errorf("%s: asking for %q: %w", key, topic, d.Err)
 	}
 	return d, nil
 }
@@ -127,23 +140,43 @@ func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (
 	return 0, fmt.Errorf("create_topic: creating %q: %w", topic, err)
 }
 
-// settings reads the topic's configuration. A user without DescribeConfigs produces all the same, so then nothing is known.
-func (c *Config) settings(ctx context.Context, admin *kadm.Client, topic string) (map[string]string, error) {
-	configs, err := admin.DescribeTopicConfigs(ctx, topic)
+// settings reads the topic's configuration. A user without DescribeConfigs produces all the same, so then nothing is known. A
+// topic that was just made is not known to every broker at once.
+func (c *Config) settings(ctx context.Context, admin *kadm.Client, t keyedTopic) (map[string]string, error) {
+	for tries := 0; ; tries++ {
+		settings, err := c.settingsNow(ctx, admin, t)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) || !c.CreateTopic || tries == unknownTopicRetries {
+			return settings, err
+		}
+		pause := time.NewTimer(settingsPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, err
+		}
+	}
+}
+
+// settingsPause is how long is waited for a broker to learn of a topic.
+const settingsPause = 300 * time.Millisecond
+
+func (c *Config) settingsNow(ctx context.Context, admin *kadm.Client, t keyedTopic) (map[string]string, error) {
+	configs, err := admin.DescribeTopicConfigs(ctx, t.name)
 	if _, ok := errors.AsType[*kadm.AuthError](err); ok {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)
+		return nil, fmt.Errorf("%s: reading the settings of %q: %w", t.key, t.name, err)
 	}
-	r, err := configs.On(topic, nil)
+	r, err := configs.On(t.name, nil)
 	switch {
 	case errors.Is(r.Err, kerr.TopicAuthorizationFailed):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, err)
+		return nil, fmt.Errorf("%s: reading the settings of %q: %w", t.key, t.name, err)
 	case r.Err != nil:
-		return nil, fmt.Errorf("topic: reading the settings of %q: %w", topic, r.Err)
+		return nil, fmt.Errorf("%s: reading the settings of %q: %w", t.key, t.name, r.Err)
 	}
 	settings := make(map[string]string)
 	for _, kv := range r.Configs {

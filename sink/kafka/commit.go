@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,12 +50,15 @@ func (w *txWriter) end(ctx context.Context, tx *transaction) {
 	attempted, err := w.commit(ctx, tx)
 	if err != nil && ctx.Err() != nil {
 		if attempted {
-			tx.fail(err) // it may be committed, so Close must not try to abort it
+			tx.fail("", err) // it may be committed, so Close must not try to abort it
 		}
 		return // Close sees to the rest
 	}
 	w.tx = nil
 	w.opened.Store(0)
+	if w.rollup != nil {
+		w.rollup.Reset()
+	}
 	defer func() {
 		close(w.ends)
 		w.ends = make(chan struct{})
@@ -72,9 +76,12 @@ func (w *txWriter) end(ctx context.Context, tx *transaction) {
 	}
 }
 
-// commit flushes the rows, adds the position and ends the transaction. Once attempted is true, an error says nothing about
+// commit adds the rolled-up rows, flushes, adds the position and ends the transaction. Once attempted is true, an error says nothing about
 // whether it was committed.
 func (w *txWriter) commit(ctx context.Context, tx *transaction) (attempted bool, err error) {
+	if err := w.produceMinute(tx); err != nil {
+		return false, err
+	}
 	if err := tx.flush(ctx); err != nil {
 		return false, err
 	}
@@ -156,12 +163,12 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 		m.outcomes[txUnknown].Inc()
 	} else {
 		m.outcomes[txAborted].Inc()
-		if c := classify(cause); c.final() && c != classClosed && !endsTransaction(cause) {
+		if err := w.refused(tx, cause); err != nil {
 			abort, cancel := context.WithTimeout(ctx, abortTimeout)
 			w.abort(abort)
 			cancel()
 			m.ends[endRefused].Inc()
-			w.acks.Fail(refusal(c, w.sink.cfg.Topic, cause))
+			w.acks.Fail(err)
 			return
 		}
 	}
@@ -204,6 +211,20 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 			return
 		}
 	}
+}
+
+// refused is what to tell when no retry mends cause; nil when one may.
+func (w *txWriter) refused(tx *transaction, cause error) error {
+	if _, ok := errors.AsType[*stream.PermanentError](cause); ok {
+		return cause
+	}
+	c := classify(cause)
+	if !c.final() || c == classClosed || endsTransaction(cause) {
+		return nil
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	return refusal(c, cmp.Or(tx.topic, w.sink.cfg.Topic), cause)
 }
 
 // replace puts a fresh producer in the place of the present one.

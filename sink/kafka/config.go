@@ -47,9 +47,15 @@ type Config struct {
 	Brokers []string `yaml:"brokers"`
 	// Topic takes the rows of flows_raw.
 	Topic string `yaml:"topic"`
-	// CreateTopic creates a missing topic when dredge starts, with Partitions and Replication.
+	// MinuteTopic takes rows rolled up by minute: one for all that are equal in the rows of one Write, or in mode exactly-once of
+	// one transaction; empty for none.
+	MinuteTopic string `yaml:"minute_topic"`
+	// LateTopic takes the rows that are later than rows.late_after; they are then neither in Topic nor in MinuteTopic. Empty
+	// produces them with the others.
+	LateTopic string `yaml:"late_topic"`
+	// CreateTopic creates missing topics when dredge starts, with Partitions and Replication.
 	CreateTopic bool `yaml:"create_topic"`
-	// Partitions is the number of partitions of a topic that is created; the least number that is accepted of an existing one.
+	// Partitions is the number of partitions of a topic that is created; the least number that is accepted of existing topics of rows.
 	Partitions int `yaml:"partitions"`
 	// Replication is the number of replicas of a topic that is created.
 	Replication int `yaml:"replication"`
@@ -181,6 +187,7 @@ func (c Config) Validate() error {
 		f.check(ok && host != "" && port != "", "brokers: %q has no port; write host:port, for example kafka-0.example:9092", b)
 	}
 	f.topic("topic", c.Topic)
+	c.validateTopics(&f)
 	f.check(c.Partitions >= 1, "partitions: %d is below 1; 12 suits most clusters", c.Partitions)
 	f.check(c.Replication >= 1, "replication: %d is below 1; write 3, or 1 for a single broker", c.Replication)
 	_, ok := codec(c.Compression)
@@ -206,17 +213,45 @@ func (c Config) Validate() error {
 	f.check(c.TLS.Enabled || c.TLS == TLSConfig{}, "tls.enabled: false, but other tls keys are set; write true, or remove them")
 	c.SASL.validate(&f)
 	f.check(c.Mode == AtLeastOnce || c.Mode == ExactlyOnce, "mode: %q is unknown; write at-least-once or exactly-once", string(c.Mode))
-	c.ExactlyOnce.validate(&f, &c)
-	if c.DeadLetter.Topic != "" {
-		f.topic("dead_letter.topic", c.DeadLetter.Topic)
-		f.check(c.DeadLetter.Topic != c.Topic, "dead_letter.topic: %q is the topic of the rows; write another", c.DeadLetter.Topic)
-	}
+	c.ExactlyOnce.validate(&f)
 	f.check(c.DeadLetter.MaxDataBytes >= 1 && c.DeadLetter.MaxDataBytes <= c.BatchMaxBytes/8,
 		"dead_letter.max_data_bytes: %d is out of range; write 1 to an eighth of batch_max_bytes (%d)", c.DeadLetter.MaxDataBytes, c.BatchMaxBytes/8)
 	return errors.Join(f...)
 }
 
-func (c ExactlyOnceConfig) validate(f *faults, all *Config) {
+// rowTopics are the topics that take rows, by their keys.
+func (c *Config) rowTopics() []keyedTopic {
+	list := []keyedTopic{{"topic", c.Topic}}
+	if c.MinuteTopic != "" {
+		list = append(list, keyedTopic{"minute_topic", c.MinuteTopic})
+	}
+	if c.LateTopic != "" {
+		list = append(list, keyedTopic{"late_topic", c.LateTopic})
+	}
+	return list
+}
+
+// keyedTopic is a topic and the key that names it in the configuration.
+type keyedTopic struct{ key, name string }
+
+// validateTopics sees to it that what is optional is legal, and that no topic serves two purposes.
+func (c *Config) validateTopics(f *faults) {
+	list := c.rowTopics()
+	if c.DeadLetter.Topic != "" {
+		list = append(list, keyedTopic{"dead_letter.topic", c.DeadLetter.Topic})
+	}
+	for i, t := range list[1:] {
+		f.topic(t.key, t.name)
+		for _, other := range list[:i+1] {
+			f.check(t.name != other.name, "%s: %q is %s too; write another", t.key, t.name, other.key)
+		}
+	}
+	for _, t := range list {
+		f.check(c.ExactlyOnce.CheckpointsTopic != t.name, "exactly_once.checkpoints_topic: %q is %s too; write another", t.name, t.key)
+	}
+}
+
+func (c ExactlyOnceConfig) validate(f *faults) {
 	f.check(c.CommitInterval >= 10*time.Millisecond && c.CommitInterval <= time.Minute,
 		"exactly_once.commit_interval: %s is out of range; write 10ms to 1m, 1s suits most", c.CommitInterval)
 	f.check(c.CommitBytes >= 1<<20 && c.CommitBytes <= 1<<30,
@@ -224,8 +259,6 @@ func (c ExactlyOnceConfig) validate(f *faults, all *Config) {
 	f.check(c.TransactionTimeout >= 2*c.CommitInterval && c.TransactionTimeout >= 10*time.Second && c.TransactionTimeout <= 15*time.Minute,
 		"exactly_once.transaction_timeout: %s is out of range; write 10s to 15m and at least twice commit_interval, 1m suits most", c.TransactionTimeout)
 	f.topic("exactly_once.checkpoints_topic", c.CheckpointsTopic)
-	f.check(c.CheckpointsTopic != all.Topic && c.CheckpointsTopic != all.DeadLetter.Topic,
-		"exactly_once.checkpoints_topic: %q is the topic of rows or dead letters; write another", c.CheckpointsTopic)
 }
 
 func (c SASLConfig) validate(f *faults) {

@@ -48,7 +48,7 @@ func TestValidate(t *testing.T) {
 	f(func(c *Config) { c.SASL.Username = "u" }, "sasl.mechanism: empty, but other sasl keys are set")
 	f(func(c *Config) { c.SASL.Mechanism = "PLAIN" }, "sasl.username: empty")
 	f(func(c *Config) { c.SASL = SASLConfig{Mechanism: "PLAIN", Username: "u"} }, "sasl.password_file: write one of")
-	f(func(c *Config) { c.DeadLetter.Topic = c.Topic }, `dead_letter.topic: "flows_raw" is the topic of the rows`)
+	f(func(c *Config) { c.DeadLetter.Topic = c.Topic }, `dead_letter.topic: "flows_raw" is topic too; write another`)
 	f(func(c *Config) { c.DeadLetter.MaxDataBytes = 1 << 20 }, "dead_letter.max_data_bytes: 1048576 is out of range")
 
 	// All faults at once.

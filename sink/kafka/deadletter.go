@@ -56,7 +56,11 @@ func NewDeadLetter(cfg Config, log zerolog.Logger, opts ...kgo.Opt) (*DeadLetter
 
 // Check is Sink.Check for the topic of the letters.
 func (d *DeadLetter) Check(ctx context.Context) error {
-	if err := d.cfg.check(ctx, d.client, d.cfg.DeadLetter.Topic, false); err != nil {
+	err := d.cfg.ping(ctx, d.client)
+	if err == nil {
+		err = d.cfg.check(ctx, d.client, keyedTopic{"topic", d.cfg.DeadLetter.Topic}, false)
+	}
+	if err != nil {
 		return fmt.Errorf("dead_letter: %w", err)
 	}
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"dredge/row"
+	"dredge/row/rollup"
 	"dredge/sink"
 	"dredge/stream"
 )
@@ -39,6 +40,8 @@ type Encoder interface {
 // Deps is what a Sink works with. All fields but Options are needed.
 type Deps struct {
 	Encoder Encoder
+	// Minute is needed when a topic for rolled-up rows is configured.
+	Minute MinuteEncoder
 	// DeadLetter takes the rows that are too large.
 	DeadLetter sink.DeadLetter
 	Registry   prometheus.Registerer
@@ -61,10 +64,13 @@ type Sink struct {
 	client  *kgo.Client
 	slabs   *pool
 	metrics *metrics
+	// minute and rollups are nil when no rolled-up rows are produced.
+	minute  MinuteEncoder
+	rollups *rollup.Metrics
 	chunks  atomic.Uint64 // numbers slabs, for spreading rows
 
-	// purge is set when the broker said that the topic is unknown. The client then holds an id that will never be valid again,
-	// and the next Open makes it forget the topic.
+	// purge is set when the broker said that a topic is unknown. The client then holds an id that will never be valid again,
+	// and the next Open makes it forget the topics.
 	purge atomic.Bool
 
 	log         zerolog.Logger
@@ -93,6 +99,9 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	if cfg.Mode == ExactlyOnce && (deps.Leases == nil || deps.Application == "") {
 		return nil, errors.New("mode: exactly-once needs a source with leases; write at-least-once")
 	}
+	if cfg.MinuteTopic != "" && deps.Minute == nil {
+		return nil, errors.New("minute_topic: is set, but there is no encoder of rolled-up rows")
+	}
 	m := newMetrics(deps.Registry, cfg.Mode)
 	opts, err := cfg.options(deps.Log, m)
 	if err != nil {
@@ -106,6 +115,9 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 		cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m, log: deps.Log,
 		options: deps.Options, application: deps.Application, leases: deps.Leases, held: deps.Letters,
 		positions: newPositions(cfg.ExactlyOnce.CheckpointsTopic, client), writers: map[*txWriter]struct{}{}, stints: map[string]*stint{},
+	}
+	if cfg.MinuteTopic != "" {
+		s.minute, s.rollups = deps.Minute, rollup.NewMetrics(deps.Registry)
 	}
 	s.closing, s.stop = context.WithCancel(context.Background())
 	s.slabs = newPool(s, int(cfg.BufferBytes/slabBytes))
@@ -144,9 +156,11 @@ func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.
 		return s.openTx(ctx, partition)
 	}
 	if s.purge.CompareAndSwap(true, false) {
-		s.client.PurgeTopicsFromProducing(s.cfg.Topic)
+		for _, t := range s.cfg.rowTopics() {
+			s.client.PurgeTopicsFromProducing(t.name)
+		}
 	}
-	return &Writer{sink: s, partition: partition}, "", nil
+	return &Writer{sink: s, partition: partition, rollup: s.newRollup()}, "", nil
 }
 
 // Close drops what is not acknowledged, reports it to the Writers that are still open, and returns when every buffer is home

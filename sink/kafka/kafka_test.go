@@ -76,7 +76,7 @@ func newStage(t *testing.T, change func(*Config), opts ...kfake.Opt) *stage {
 	}
 	s := &stage{t: t, net: net, cluster: cluster, cfg: cfg, reg: prometheus.NewPedanticRegistry(), letters: &letters{}, log: zerolog.Nop()}
 	k, err := New(cfg, Deps{
-		Encoder: sinktest.Encoder{}, DeadLetter: s.letters, Registry: s.reg, Log: s.log,
+		Encoder: sinktest.Encoder{}, Minute: minuteEncoder(t), DeadLetter: s.letters, Registry: s.reg, Log: s.log,
 		Options: []kgo.Opt{kgo.Dialer(net.DialContext)},
 	})
 	if err != nil {

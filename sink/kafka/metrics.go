@@ -10,7 +10,7 @@ import (
 // metrics are the sink's counters. Nothing in them is touched per row but errors.
 type metrics struct {
 	rows, bytes, retries, waits, tooLarge prometheus.Counter
-	written                               prometheus.Counter
+	minute, written                       prometheus.Counter
 	latency                               prometheus.Histogram
 	flying                                prometheus.Gauge
 	errors                                [classes]prometheus.Counter
@@ -24,7 +24,8 @@ func newMetrics(reg prometheus.Registerer, mode Mode) *metrics {
 		return c
 	}
 	m := &metrics{
-		rows:     counter("rows_total", "Rows acknowledged by all in-sync replicas."),
+		rows:     counter("rows_total", "Raw rows, late ones too, acknowledged by all in-sync replicas."),
+		minute:   counter("minute_rows_total", "Rolled-up rows acknowledged by all in-sync replicas."),
 		bytes:    counter("encoded_bytes_total", "Encoded bytes of the blocks whose rows were all answered for, before compression."),
 		written:  counter("written_bytes_total", "Bytes of acknowledged record batches after compression."),
 		retries:  counter("retried_rows_total", "Rows produced again after the client had given them up."),
@@ -71,8 +72,12 @@ func (m *metrics) watch(reg prometheus.Registerer, p *pool) {
 func (m *metrics) inFlight(bytes int) { m.flying.Add(float64(bytes)) }
 
 // answered counts a block that is over: rows of it were acknowledged, bytes of it are in flight no more.
-func (m *metrics) answered(rows, bytes int, took time.Duration) {
-	m.rows.Add(float64(rows))
+func (m *metrics) answered(rows int, minute bool, bytes int, took time.Duration) {
+	if minute {
+		m.minute.Add(float64(rows))
+	} else {
+		m.rows.Add(float64(rows))
+	}
 	m.bytes.Add(float64(bytes))
 	m.flying.Sub(float64(bytes))
 	m.latency.Observe(took.Seconds())

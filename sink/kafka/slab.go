@@ -40,7 +40,11 @@ type slab struct {
 	// tx is the transaction that the records are part of; nil in mode at-least-once.
 	tx *transaction
 	// large says that the slab takes all rows that are left, whatever its size.
-	large   bool
+	large bool
+	// minute says that the records are rolled-up rows.
+	minute bool
+	// own says that the slab is none of the pool's: whoever made it keeps it.
+	own     bool
 	since   time.Time
 	promise func(*kgo.Record, error) // s.answered, bound once: a closure per record would be an allocation per record
 }
@@ -93,10 +97,19 @@ func (p *pool) take(ctx context.Context) (*slab, error) {
 		p.free = p.free[:n-1]
 		return s, nil
 	}
-	s := &slab{pool: p, buf: make([]byte, 0, slabBytes)}
-	s.promise = s.answered
+	s := p.make()
+	s.buf = make([]byte, 0, slabBytes)
 	return s, nil
 }
+
+func (p *pool) make() *slab {
+	s := &slab{pool: p}
+	s.promise = s.answered
+	return s
+}
+
+// maxOwn bounds the memory that a slab outside the pool keeps between two uses.
+const maxOwn = 1 << 20
 
 // gather takes n slabs at once, or as many as there are. Only one caller gathers at a time: two that each wait for what the other
 // holds would wait for ever.
@@ -125,8 +138,14 @@ func (p *pool) gather(ctx context.Context, n int) ([]*slab, error) {
 
 // put takes s home.
 func (p *pool) put(s *slab) {
-	s.entry, s.tx, s.fatal, s.failed, s.large = nil, nil, nil, 0, false
+	s.entry, s.tx, s.fatal, s.failed, s.large, s.minute = nil, nil, nil, 0, false, false
 	s.recs, s.marks, s.buf = s.recs[:0], s.marks[:0], s.buf[:0]
+	if s.own {
+		if cap(s.buf) > maxOwn {
+			s.recs, s.marks, s.buf = nil, nil, nil // one burst must not be paid for ever
+		}
+		return
+	}
 	if cap(s.buf) > slabBytes {
 		s.buf = make([]byte, 0, slabBytes) // one very large row must not raise the bound for good
 	}
@@ -150,10 +169,7 @@ func (p *pool) drain() {
 // not kept and given to tooLarge, whose error ends the filling.
 func (s *slab) fill(b *row.Batch, i, limit int, st *stamper, tooLarge func(i int, encoded []byte) error) (int, error) {
 	enc := s.pool.sink.encoder
-	for i < len(b.Rows) && (len(s.recs) < slabRecords || s.large) {
-		if slabBytes-len(s.buf) < slabMargin && len(s.recs) > 0 && !s.large {
-			break
-		}
+	for i < len(b.Rows) && !s.full() {
 		start := len(s.buf)
 		s.buf = enc.Append(s.buf, b, i)
 		if len(s.buf)-start > limit {
@@ -165,26 +181,40 @@ func (s *slab) fill(b *row.Batch, i, limit int, st *stamper, tooLarge func(i int
 			i++
 			continue
 		}
-		hash := st.hash(&b.Rows[i])
-		if st.key {
-			s.buf = binary.BigEndian.AppendUint64(s.buf, hash)
-		}
-		s.marks = append(s.marks, mark{hash: hash, end: len(s.buf)})
-		s.recs = append(s.recs, kgo.Record{Topic: st.topic, Timestamp: st.time(&b.Rows[i]), Offset: int64(hash)})
+		s.mark(st.key, kgo.Record{Topic: st.topicOf(&b.Rows[i]), Timestamp: st.time(&b.Rows[i])}, st.hash(&b.Rows[i]))
 		i++
 	}
-	// Only now has the buffer stopped moving.
+	s.seal(st.key)
+	return i, nil
+}
+
+// full says that s takes no further row.
+func (s *slab) full() bool {
+	return !s.large && (len(s.recs) >= slabRecords || slabBytes-len(s.buf) < slabMargin && len(s.recs) > 0)
+}
+
+// mark makes what was appended to buf last the value of rec.
+func (s *slab) mark(key bool, rec kgo.Record, hash uint64) {
+	if key {
+		s.buf = binary.BigEndian.AppendUint64(s.buf, hash)
+	}
+	rec.Offset = int64(hash)
+	s.marks = append(s.marks, mark{hash: hash, end: len(s.buf)})
+	s.recs = append(s.recs, rec)
+}
+
+// seal gives the records their bytes, once the buffer has stopped moving.
+func (s *slab) seal(key bool) {
 	start := 0
 	for k := range s.recs {
 		end := s.marks[k].end
-		if st.key {
+		if key {
 			s.recs[k].Key = s.buf[end-keyBytes : end : end]
 			end -= keyBytes
 		}
 		s.recs[k].Value = s.buf[start:end:end]
 		start = s.marks[k].end
 	}
-	return i, nil
 }
 
 // send hands all records to the client. From here on s may be answered, released and filled again at any time.
@@ -243,11 +273,11 @@ func (s *slab) fail(r *kgo.Record, err error) {
 	}
 	s.pool.sink.metrics.errors[c].Inc()
 	if s.tx != nil {
-		s.tx.fail(err)
+		s.tx.fail(r.Topic, err)
 		return
 	}
 	if s.fatal == nil && c.final() {
-		s.fatal = refusal(c, s.pool.sink.cfg.Topic, err)
+		s.fatal = refusal(c, r.Topic, err)
 	}
 	if c == classTopic {
 		s.pool.sink.purge.Store(true)
@@ -259,7 +289,7 @@ func (s *slab) settle() {
 	if s.tx != nil {
 		// The broker has the rows, or the transaction is lost and they are read again: their memory is not needed any more.
 		tx, rows, m := s.tx, len(s.recs)-s.failed, s.pool.sink.metrics
-		m.answered(rows, len(s.buf), time.Since(s.since))
+		m.answered(rows, s.minute, len(s.buf), time.Since(s.since))
 		s.pool.put(s)
 		tx.answered()
 		return
@@ -277,7 +307,7 @@ func (s *slab) settle() {
 // release takes s home and then tells its Write, whose done may run at once.
 func (s *slab) release(err error) {
 	m := s.pool.sink.metrics
-	m.answered(len(s.recs)-s.failed, len(s.buf), time.Since(s.since))
+	m.answered(len(s.recs)-s.failed, s.minute, len(s.buf), time.Since(s.since))
 	e := s.entry
 	s.pool.put(s)
 	e.Release(err)

@@ -83,7 +83,7 @@ func (s *Sink) checkCheckpointsTopic(ctx context.Context, admin *kadm.Client) er
 	var f faults
 	f.check(len(d.Partitions) == checkpointPartitions, "%s: %q has %d partitions and must have %d, for ever; name another topic",
 		key, name, len(d.Partitions), checkpointPartitions)
-	settings, err := s.cfg.settings(ctx, admin, name)
+	settings, err := s.cfg.settings(ctx, admin, keyedTopic{key, name})
 	if err != nil {
 		return errors.Join(append(f, err)...)
 	}

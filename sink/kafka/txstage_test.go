@@ -129,7 +129,7 @@ func (s *txStage) process(id string) *process {
 		link: &link{dial: s.net.DialContext},
 	}
 	k, err := New(s.cfg, Deps{
-		Encoder: sinktest.Encoder{}, DeadLetter: p.letters, Letters: p.letters, Registry: p.reg, Log: s.log,
+		Encoder: sinktest.Encoder{}, Minute: minuteEncoder(s.t), DeadLetter: p.letters, Letters: p.letters, Registry: p.reg, Log: s.log,
 		Application: "flows-app", Leases: p.leases, Options: []kgo.Opt{kgo.Dialer(p.link.DialContext)},
 	})
 	if err != nil {

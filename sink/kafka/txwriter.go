@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"dredge/row"
+	"dredge/row/rollup"
 	"dredge/sink"
 	"dredge/sink/internal/ack"
 	"dredge/stream"
@@ -55,6 +56,10 @@ type txWriter struct {
 	tx       *transaction
 	ends     chan struct{} // closed, and made anew, when a transaction ended
 	rowSize  float64       // recent mean
+	// rollup has the rows of tx; nil without rolled-up rows. minute is where they are encoded at the end of tx. It is none of the
+	// pool's: Writes that wait for the end would hold what the end waits for.
+	rollup *rollup.Aggregator
+	minute *slab
 }
 
 // transaction is the rows, letters and Writes between two commits.
@@ -72,6 +77,7 @@ type transaction struct {
 	mu    sync.Mutex
 	out   int // slabs and letters that are not answered
 	err   error
+	topic string        // that err came from
 	quiet chan struct{} // closed when out falls to 0; nil when nobody waits
 }
 
@@ -82,6 +88,10 @@ func newTxWriter(s *Sink, partition string, c claim, p *producer, at stream.Posi
 	w := &txWriter{
 		sink: s, claim: c, partition: partition, producer: p, at: at, last: at, rowSize: firstRowSize,
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), ends: make(chan struct{}),
+	}
+	if w.rollup = s.newRollup(); w.rollup != nil {
+		w.minute = s.slabs.make()
+		w.minute.own = true
 	}
 	w.closing, w.stop = context.WithCancel(s.closing)
 	return w
@@ -106,10 +116,14 @@ func (w *txWriter) Write(ctx context.Context, b *row.Batch, last stream.Position
 	}
 	slabs, tooLarge, err := w.encode(ctx, b)
 	if err == nil {
-		if tooLarge > 0 {
-			lettered = map[string]int64{ReasonRowTooLarge: tooLarge}
+		if len(tooLarge) > 0 {
+			lettered = map[string]int64{ReasonRowTooLarge: int64(len(tooLarge))}
 		}
-		err = w.hand(ctx, slabs, last, e)
+		err = w.hand(ctx, slabs, last, e, func() {
+			if w.rollup != nil {
+				w.sink.rollUp(w.rollup, b, tooLarge)
+			}
+		})
 	}
 	if err != nil {
 		for _, s := range slabs {
@@ -129,20 +143,21 @@ func (w *txWriter) TakeDeadLettered() map[string]int64 {
 }
 
 // encode fills as many slabs as b takes. They are taken at once, before anything is produced: a Write that stopped half-way for
-// want of memory would spoil its transaction. The last slab grows when the guess was too small.
-func (w *txWriter) encode(ctx context.Context, b *row.Batch) (slabs []*slab, tooLarge int64, err error) {
+// want of memory would spoil its transaction. The last slab grows when the guess was too small. tooLarge are the rows that went
+// to the dead letter.
+func (w *txWriter) encode(ctx context.Context, b *row.Batch) (slabs []*slab, tooLarge []int, err error) {
 	if len(b.Rows) == 0 {
-		return nil, 0, nil
+		return nil, nil, nil
 	}
 	k := w.sink
 	n := max(1+int(float64(len(b.Rows))*w.rowSize)/(slabBytes-2*slabMargin), (len(b.Rows)+slabRecords-1)/slabRecords)
 	free, err := k.slabs.gather(ctx, n)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	st := newStamper(&k.cfg)
 	letter := func(i int, encoded []byte) error {
-		tooLarge++
+		tooLarge = append(tooLarge, i)
 		return putLetter(ctx, k, b, i, encoded)
 	}
 	bytes := 0
@@ -172,19 +187,19 @@ func (w *txWriter) encode(ctx context.Context, b *row.Batch) (slabs []*slab, too
 		for _, s := range slabs {
 			k.slabs.put(s)
 		}
-		return nil, 0, err
+		return nil, nil, err
 	}
 	w.rowSize += (float64(bytes)/float64(len(b.Rows)) - w.rowSize) / 4
-	if tooLarge > 0 && k.held == nil {
+	if len(tooLarge) > 0 && k.held == nil {
 		if err := k.letters.Flush(ctx); err != nil {
-			return slabs, 0, fmt.Errorf("flushing the dead letter: %w", err)
+			return slabs, nil, fmt.Errorf("flushing the dead letter: %w", err)
 		}
 	}
 	return slabs, tooLarge, nil
 }
 
-// hand adds slabs, and the letters up to last, to the transaction. With an error nothing was added.
-func (w *txWriter) hand(ctx context.Context, slabs []*slab, last stream.Position, e *ack.Entry) error {
+// hand adds slabs, and the letters up to last, to the transaction, and calls rollUp for their rows. With an error nothing was added.
+func (w *txWriter) hand(ctx context.Context, slabs []*slab, last stream.Position, e *ack.Entry, rollUp func()) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
 	}
@@ -200,6 +215,7 @@ func (w *txWriter) hand(ctx context.Context, slabs []*slab, last stream.Position
 			return err
 		}
 	}
+	rollUp()
 	tx, letters := w.tx, w.sink.held.take(w, passed)
 	e.Hold(1)
 	tx.entries = append(tx.entries, e)
@@ -213,9 +229,9 @@ func (w *txWriter) hand(ctx context.Context, slabs []*slab, last stream.Position
 		tx.bytes += int64(len(l.value))
 		//nolint:contextcheck // see send
 		tx.client.Produce(context.Background(), &kgo.Record{Topic: w.sink.cfg.DeadLetter.Topic, Value: l.value, Offset: int64(i)},
-			func(_ *kgo.Record, err error) {
+			func(r *kgo.Record, err error) {
 				if err != nil {
-					tx.fail(err)
+					tx.fail(r.Topic, err)
 				}
 				tx.answered()
 			})
@@ -334,9 +350,13 @@ func (tx *transaction) due(w *txWriter) bool {
 	return tx.whole && (w.flushing.Load() > 0 || tx.full() || time.Since(tx.since) >= w.sink.cfg.ExactlyOnce.CommitInterval)
 }
 
-// full says that tx takes no further payload.
+// full says that tx takes no further payload. The caller has the turn.
 func (tx *transaction) full() bool {
-	return tx.whole && tx.bytes >= tx.w.sink.cfg.ExactlyOnce.CommitBytes
+	bytes := tx.bytes
+	if tx.w.rollup != nil {
+		bytes += int64(tx.w.rollup.Bytes())
+	}
+	return tx.whole && bytes >= tx.w.sink.cfg.ExactlyOnce.CommitBytes
 }
 
 // expect adds n answers to wait for.
@@ -346,12 +366,12 @@ func (tx *transaction) expect(n int) {
 	tx.out += n
 }
 
-// fail keeps the first error; run then ends the transaction.
-func (tx *transaction) fail(err error) {
+// fail keeps the first error, which came from topic; run then ends the transaction.
+func (tx *transaction) fail(topic string, err error) {
 	tx.mu.Lock()
 	first := tx.err == nil
 	if first {
-		tx.err = err
+		tx.err, tx.topic = err, topic
 	}
 	tx.mu.Unlock()
 	if first {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"dredge/row"
+	"dredge/row/rollup"
 	"dredge/sink/internal/ack"
 	"dredge/stream"
 )
@@ -18,6 +19,7 @@ type Writer struct {
 	sink      *Sink
 	partition string
 	acks      ack.Queue
+	rollup    *rollup.Aggregator // nil without rolled-up rows
 	// taken are the dead-lettered rows of the Write whose done is running.
 	taken map[string]int64
 }
@@ -41,6 +43,9 @@ func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, don
 	}
 	letters, err := w.write(ctx, b, e)
 	if err != nil {
+		if w.rollup != nil {
+			w.rollup.Reset()
+		}
 		e.Abort()
 		return err
 	}
@@ -61,8 +66,9 @@ func (w *Writer) TakeDeadLettered() map[string]int64 {
 func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters int64, err error) {
 	k := w.sink
 	st := newStamper(&k.cfg)
+	var left []int
 	tooLarge := func(i int, encoded []byte) error {
-		letters++
+		left = append(left, i)
 		return putLetter(ctx, k, b, i, encoded)
 	}
 	for next := 0; next < len(b.Rows); {
@@ -83,14 +89,55 @@ func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters
 		e.Hold(1)
 		s.send() //nolint:contextcheck // see send
 	}
-	if letters == 0 {
+	if w.rollup != nil {
+		k.rollUp(w.rollup, b, left)
+		if err := w.produceMinute(ctx, e); err != nil {
+			return 0, err
+		}
+	}
+	if len(left) == 0 {
 		return 0, nil
 	}
 	// done may run as soon as the other rows are acknowledged, and then the position passes the letters.
 	if err := k.letters.Flush(ctx); err != nil {
 		return 0, fmt.Errorf("flushing the dead letter: %w", err)
 	}
-	return letters, nil
+	return int64(len(left)), nil
+}
+
+// produceMinute hands the rolled-up rows of one Write over. A Write is rolled up as a whole and alone, so what one done tells of
+// stands in no other one's rows.
+func (w *Writer) produceMinute(ctx context.Context, e *ack.Entry) (err error) {
+	k := w.sink
+	st := newStamper(&k.cfg)
+	var s *slab
+	send := func() {
+		s.seal(st.key)
+		s.entry = e
+		e.Hold(1)
+		s.send() //nolint:contextcheck // see send
+		s = nil
+	}
+	w.rollup.Drain(func(r *rollup.Row) {
+		if err == nil && s == nil {
+			if s, err = k.slabs.take(ctx); err == nil {
+				s.minute, st.chunk = true, k.chunks.Add(1)
+			}
+		}
+		if err != nil {
+			return // the rows are rolled up again when they are written again
+		}
+		if err = s.addMinute(r, &st); err == nil && s.full() {
+			send()
+		}
+	})
+	if s != nil && err == nil {
+		send()
+	}
+	if s != nil {
+		k.slabs.put(s)
+	}
+	return err
 }
 
 // Flush waits until every Write was reported. The linger is the longest time that rows wait in the client, so nothing is hurried.

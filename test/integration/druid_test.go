@@ -4,7 +4,9 @@ package integration
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +20,8 @@ import (
 	"dredge/druid"
 )
 
-// TestO4: the supervisor spec that dredge makes is accepted by a real Druid, which reads the rows from a real Kafka, and the sums by
-// addresses, ports and action equal those of the generator's lines. The spec that Druid keeps shows no difference, every shipped
+// TestO4: the supervisor specs that dredge makes are accepted by a real Druid, which reads the rows from a real Kafka, and the sums by
+// addresses, ports and action, and those of the rolled-up table by minute and action, equal those of the generator's lines. The spec that Druid keeps shows no difference, every shipped
 // question is answered, and reconciling finds nothing. The run with a million flows is `make chaos`; here it is some ten thousand.
 func TestO4(t *testing.T) {
 	dir := t.TempDir()
@@ -29,7 +31,7 @@ func TestO4(t *testing.T) {
 	config := filepath.Join(dir, "dredge.yaml")
 	yaml := `sink:
   type: kafka
-  kafka: {brokers: ["` + setting(t, "DREDGE_TEST_KAFKA") + `"], topic: ` + name + `, create_topic: true, partitions: 2, replication: 1}
+  kafka: {brokers: ["` + setting(t, "DREDGE_TEST_KAFKA") + `"], topic: ` + name + `, minute_topic: ` + name + `_1m, late_topic: ` + name + `_late, create_topic: true, partitions: 2, replication: 1}
 druid:
   overlord: ` + addresses[0] + `
   broker: ` + addresses[1] + `
@@ -55,12 +57,12 @@ druid:
 	if err != nil || len(logs) == 0 {
 		t.Fatalf("generate wrote %v (%v)", logs, err)
 	}
-	lines, bytes, sums := generated(t, logs)
+	lines, bytes, sums, minutes := generated(t, logs)
 	input := append([]string{"--identity", filepath.Join(dir, "events.jsonl")}, logs...)
 	run(append([]string{"replay", "-c", config}, input...)...)
 
 	run("druid", "apply", "-c", config)
-	if out := run("druid", "apply", "-c", config); !strings.Contains(out, "unchanged") {
+	if out := run("druid", "apply", "-c", config); strings.Count(out, "unchanged") != 3 {
 		t.Errorf("the second apply says %q; an unchanged supervisor must be left alone", out)
 	}
 	run("druid", "diff", "-c", config)
@@ -70,7 +72,9 @@ druid:
 		t.Fatal(err)
 	}
 	defer client.Close()
-	defer func() { _ = client.Terminate(t.Context(), name) }()
+	for _, table := range []string{name, name + "_1m", name + "_late"} {
+		defer func() { _ = client.Terminate(context.WithoutCancel(t.Context()), table) }()
+	}
 	var total druid.Result
 	await(t, "every row in Druid", 3*time.Minute, func() bool {
 		var err error
@@ -97,18 +101,41 @@ druid:
 		t.Errorf("bytes and rows by addresses, ports and action, the generator's lines against Druid:\n%.4000s", d)
 	}
 
+	await(t, "every row in the rolled-up table", time.Minute, func() bool {
+		rolled, err := client.Query(t.Context(), `SELECT SUM(rows_in) FROM "`+name+`_1m"`)
+		if err != nil && !druid.NoTable(err) {
+			t.Fatal(err)
+		}
+		return err == nil && rolled.Rows[0][0] == float64(lines)
+	})
+	byMinute, err := client.Query(t.Context(), `SELECT TIMESTAMP_TO_MILLIS(__time), action, SUM(bytes_observed), SUM(flows_observed) FROM "`+name+`_1m" GROUP BY 1, 2`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rolled := map[string][2]int64{}
+	for _, r := range byMinute.Rows {
+		at, _ := r[0].(float64)
+		sum, _ := r[2].(float64)
+		n, _ := r[3].(float64)
+		rolled[fmt.Sprintf("%d %s", int64(at), str(r[1]))] = [2]int64{int64(sum), int64(n)}
+	}
+	if d := cmp.Diff(minutes, rolled); d != "" {
+		t.Errorf("bytes and rows by minute and action, the generator's lines against Druid's rolled-up table:\n%.4000s", d)
+	}
+
 	run("druid", "status", "-c", config)
 	reconciled := run("druid", "reconcile", "-c", config, "--from", "24h", "--json")
 	var hours []druid.Hour
 	if err := json.Unmarshal([]byte(reconciled), &hours); err != nil {
 		t.Fatal(err)
 	}
-	var raw int64
+	var raw, in int64
 	for _, h := range hours {
 		raw += h.Raw
+		in += h.RowsIn
 	}
-	if raw != lines {
-		t.Errorf("reconcile counts %d rows of %d", raw, lines)
+	if raw != lines || in != lines {
+		t.Errorf("reconcile counts %d raw rows, and %d in the rolled-up ones, of %d", raw, in, lines)
 	}
 	questions, err := druid.Questions()
 	if err != nil {
@@ -142,10 +169,11 @@ func str(v any) string {
 	return s
 }
 
-// generated counts the lines with traffic in flow logs with a header, sums their bytes, and both by addresses, ports and action.
-func generated(t *testing.T, logs []string) (lines, bytes int64, sums map[string][2]int64) {
+// generated counts the lines with traffic in flow logs with a header, sums their bytes, and both by addresses, ports and action, and
+// by minute and action.
+func generated(t *testing.T, logs []string) (lines, bytes int64, sums, minutes map[string][2]int64) {
 	t.Helper()
-	sums = map[string][2]int64{}
+	sums, minutes = map[string][2]int64{}, map[string][2]int64{}
 	for _, path := range logs {
 		f, err := os.Open(path)
 		if err != nil {
@@ -176,11 +204,18 @@ func generated(t *testing.T, logs []string) (lines, bytes int64, sums map[string
 			k := strings.Join([]string{get("pkt-srcaddr", "srcaddr"), get("pkt-dstaddr", "dstaddr"), get("srcport"), get("dstport"), get("action")}, " ")
 			sum := sums[k]
 			sums[k] = [2]int64{sum[0] + n, sum[1] + 1}
+			start, err := strconv.ParseInt(get("start"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k = fmt.Sprintf("%d %s", (start-start%60)*1000, get("action"))
+			sum = minutes[k]
+			minutes[k] = [2]int64{sum[0] + n, sum[1] + 1}
 		}
 		if err := scan.Err(); err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
 	}
-	return lines, bytes, sums
+	return lines, bytes, sums, minutes
 }
