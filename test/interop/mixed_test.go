@@ -110,6 +110,7 @@ func shareAnApplication(t *testing.T, reader string) {
 	}
 	seen := distinct(t, workers...)
 	table.stop()
+	logDoubles(t, []string{"java-1", "go-1", "go-2", "java-2", "go-3"}, workers)
 	t.Logf("user records %d, lost %d, delivered twice %d; checkpoints seen %d, of which %d in the middle of an aggregate; requests %v",
 		total, total-len(seen), deliveries-len(seen), table.checkpoints, table.middle, srv.Counts())
 	if table.middle == 0 {
@@ -289,4 +290,23 @@ func (w *tableWatch) neighbours(k *awsfake.Kinesis, one, other string) (a, b str
 		}
 	}
 	return a, b
+}
+
+// logDoubles logs between which workers, and of which shards, records came twice.
+func logDoubles(t *testing.T, names []string, workers []worker) {
+	t.Helper()
+	type change struct{ from, to, shard string }
+	first, doubles := map[string]string{}, map[change]int{}
+	for i, w := range workers {
+		for _, d := range w.deliveries(t) {
+			if from, again := first[d.data]; again {
+				doubles[change{from, names[i], d.shard}]++
+			} else {
+				first[d.data] = names[i]
+			}
+		}
+	}
+	for c, n := range doubles {
+		t.Logf("%d records of %s given to %s and to %s", n, c.shard, c.from, c.to)
+	}
 }
