@@ -106,13 +106,17 @@ func (w *Worker) renewLoop(h *held) {
 
 // renew proves that the lease still is ours and writes the checkpoint when it can move on. It ends the life of a lease that was
 // lost, and the work of one that another worker asks for.
-func (w *Worker) renew(h *held) error {
+func (w *Worker) renew(h *held) error { return w.renewWith(h, lease.Checkpoint{}, nil) }
+
+// renewWith is renew that records what is pending, too, unless pending is zero.
+func (w *Worker) renewWith(h *held, pending lease.Checkpoint, state []byte) error {
 	if err := h.beginWrite(); err != nil {
 		return err
 	}
 	defer h.endWrite()
 	now := time.Now()
 	l, r := h.renewal(now)
+	r.Pending, r.PendingState = pending, state
 	ctx, cancel := context.WithTimeout(h.life, w.cfg.callTimeout())
 	defer cancel()
 	next, err := w.store.Renew(ctx, l, r)

@@ -222,7 +222,9 @@ func renewExpr(l Lease, r Renewal) *expr {
 		e.set(attrCheckpoint, text(r.Checkpoint.Sequence))
 		e.set(attrSub, number(r.Checkpoint.Sub))
 		e.set(attrSwitches, number(0))
-		e.remove(attrPending, attrPendingSub, attrPendingState)
+		if r.settles(l) {
+			e.remove(attrPending, attrPendingSub, attrPendingState)
+		}
 		if l.HashRange != nil {
 			e.set(attrHashStart, text(l.HashRange.Start))
 			e.set(attrHashEnd, text(l.HashRange.End))
@@ -230,6 +232,11 @@ func renewExpr(l Lease, r Renewal) *expr {
 		if !r.Checkpoint.IsShardEnd() {
 			e.where(attrCheckpoint, "<>", text(ShardEnd))
 		}
+	}
+	if !r.Pending.IsZero() {
+		e.set(attrPending, text(r.Pending.Sequence))
+		e.set(attrPendingSub, number(r.Pending.Sub))
+		e.set(attrPendingState, binary(r.PendingState))
 	}
 	return e
 }

@@ -11,6 +11,7 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -53,7 +54,8 @@ type Lease struct {
 	OwnerSwitches int64
 	// Checkpoint is the place up to which the shard is done with.
 	Checkpoint Checkpoint
-	// Pending is the prepared checkpoint of KCL's two-phase form; zero when there is none. dredge never prepares one.
+	// Pending is the prepared checkpoint of KCL's two-phase form; zero when there is none. A sink prepares one before it hands over
+	// rows that it can't hand over twice.
 	Pending Checkpoint
 	// PendingState is what the application stored with Pending.
 	PendingState []byte
@@ -117,8 +119,11 @@ type Listing struct {
 
 // Renewal is what one renewing write changes beside the counter.
 type Renewal struct {
-	// Checkpoint is written when it is not zero; it resets OwnerSwitches and clears what was pending.
+	// Checkpoint is written when it is not zero; it resets OwnerSwitches and clears what was pending, unless that lies behind it.
 	Checkpoint Checkpoint
+	// Pending and PendingState are written when Pending is not zero, in place of what was pending.
+	Pending      Checkpoint
+	PendingState []byte
 	// ThroughputKBps is written when it is above 0.
 	ThroughputKBps float64
 }
@@ -164,12 +169,23 @@ func (l Lease) renewed(r Renewal) Lease {
 	if !r.Checkpoint.IsZero() {
 		l.Checkpoint = r.Checkpoint
 		l.OwnerSwitches = 0
-		l.Pending, l.PendingState = Checkpoint{}, nil
+		if r.settles(l) {
+			l.Pending, l.PendingState = Checkpoint{}, nil
+		}
+	}
+	if !r.Pending.IsZero() {
+		l.Pending, l.PendingState = r.Pending, slices.Clone(r.PendingState)
 	}
 	if r.ThroughputKBps > 0 {
 		l.ThroughputKBps = r.ThroughputKBps
 	}
 	return l
+}
+
+// settles says whether the checkpoint of r ends what is pending in l. One before it does not: KCL's own workers never write such a one,
+// but rows that lead to no output move our checkpoint while others are with the sink.
+func (r Renewal) settles(l Lease) bool {
+	return !r.Checkpoint.IsZero() && r.Pending.IsZero() && (l.Pending.IsZero() || r.Checkpoint.Compare(l.Pending) >= 0)
 }
 
 // taken is l after a take by owner. A take from another worker, finished or not, is a switch.
@@ -200,7 +216,7 @@ func afterRefusal(l, row Lease, r Renewal) (next Lease, done bool, err error) {
 	switch {
 	case row.ActualOwner() == "" || row.ActualOwner() != l.ActualOwner(), row.CheckpointOwner != "" && row.CheckpointOwner == row.Owner:
 		return Lease{}, false, ErrLost
-	case row.Counter == want.Counter && row.Checkpoint == want.Checkpoint:
+	case row.Counter == want.Counter && row.Checkpoint == want.Checkpoint && row.Pending == want.Pending && bytes.Equal(row.PendingState, want.PendingState):
 		// An earlier try landed and its reply was lost. A hand-off may have been begun since; the row knows.
 		return row, true, nil
 	case row.Counter == want.Counter:

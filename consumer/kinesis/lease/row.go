@@ -44,6 +44,8 @@ func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
+func binary(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
+
 func set(ss []string) types.AttributeValue {
 	ss = slices.Clone(ss)
 	slices.Sort(ss)

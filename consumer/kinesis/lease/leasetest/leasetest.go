@@ -99,6 +99,7 @@ func Run(t *testing.T, newStore func(t *testing.T) lease.Store) {
 		"RenewLostReply":      testRenewLostReply,
 		"DuplicateOwner":      testDuplicateOwner,
 		"Checkpoint":          testCheckpoint,
+		"Pending":             testPending,
 		"ShardEndIsFinal":     testShardEndIsFinal,
 		"ZombieIsRefused":     testZombie,
 		"NothingResurrects":   testNothingResurrects,
@@ -237,6 +238,40 @@ func testDuplicateOwner(s suite) {
 	_, err := s.store.Renew(s.Context(), first, lease.Renewal{})
 	s.wantErr(err, lease.ErrDuplicateOwner)
 	s.same(l)
+}
+
+// What is pending is written with a renewal, survives a checkpoint before it, and ends with one at or beyond it.
+func testPending(s suite) {
+	l := s.take(s.create(child()), me)
+	r := lease.Renewal{Checkpoint: at("100", 0), Pending: at("200", 3), PendingState: []byte{0, 1, 255}}
+	landed := s.renew(l, r)
+	s.same(landed)
+	if landed.Pending != r.Pending || !slices.Equal(landed.PendingState, r.PendingState) || landed.Checkpoint != r.Checkpoint {
+		s.Errorf("prepared = %+v", landed)
+	}
+	if again := s.renew(l, r); again.Counter != landed.Counter {
+		s.Errorf("same write again: counter %d, want %d: it had landed", again.Counter, landed.Counter)
+	}
+	// The earlier try carried another state: ours must still be written.
+	other := s.renew(l, lease.Renewal{Checkpoint: at("100", 0), Pending: at("200", 3), PendingState: []byte("other")})
+	if other.Counter != landed.Counter+1 || string(other.PendingState) != "other" {
+		s.Errorf("write with another state = %d %q, want %d other", other.Counter, other.PendingState, landed.Counter+1)
+	}
+	s.same(other)
+	before := s.renew(other, lease.Renewal{Checkpoint: at("200", 2)})
+	if before.Pending != r.Pending || string(before.PendingState) != "other" {
+		s.Errorf("a checkpoint before it ended what was pending: %+v", before)
+	}
+	s.same(before)
+	before = s.take(before, me)
+	if before.Pending != r.Pending {
+		s.Errorf("a take ended what was pending: %+v", before)
+	}
+	done := s.renew(before, lease.Renewal{Checkpoint: at("200", 3)})
+	if !done.Pending.IsZero() || done.PendingState != nil {
+		s.Errorf("the checkpoint did not end what was pending: %+v", done)
+	}
+	s.same(done)
 }
 
 func testCheckpoint(s suite) {
