@@ -1,8 +1,8 @@
 // Package druid talks to Apache Druid: supervisors, tasks, SQL. It makes the supervisor specs from the row catalogue, so that what is
 // written and what is read cannot drift apart, and it knows the questions that people ask of the tables.
 //
-// client.go sends requests and names their failures; spec.go makes specs; supervisor.go and task.go are the overlord's API, query.go the
-// broker's; status.go, reconcile.go and questions.go answer whole questions with them.
+// client.go sends requests and names their failures; spec.go and batch.go make specs; supervisor.go and task.go are the overlord's API,
+// segment.go the coordinator's, query.go the broker's; status.go, reconcile.go and questions.go answer whole questions with them.
 package druid
 
 import (
@@ -27,8 +27,14 @@ type Client struct {
 // maxAnswer bounds an answer that is read whole.
 const maxAnswer = 64 << 20
 
+// Option changes how a Client works.
+type Option func(*Client)
+
+// WithTransport sends requests through t, which then decides about TLS.
+func WithTransport(t http.RoundTripper) Option { return func(c *Client) { c.http.Transport = t } }
+
 // NewClient returns a client for a configuration that is valid and has an Overlord.
-func NewClient(c Config) (*Client, error) {
+func NewClient(c Config, opts ...Option) (*Client, error) {
 	if c.Overlord == "" {
 		return nil, errors.New("druid.overlord: is empty; write the overlord's or the router's address, for example http://127.0.0.1:8888")
 	}
@@ -44,13 +50,17 @@ func NewClient(c Config) (*Client, error) {
 	if broker == "" {
 		broker = c.Overlord
 	}
-	return &Client{
+	client := &Client{
 		overlord: strings.TrimRight(c.Overlord, "/"), broker: strings.TrimRight(broker, "/"),
 		username: c.Username, password: password,
 		http: &http.Client{Timeout: c.Timeout, Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxIdleConnsPerHost: 8, ForceAttemptHTTP2: true,
 		}},
-	}, nil
+	}
+	for _, o := range opts {
+		o(client)
+	}
+	return client, nil
 }
 
 // Close frees idle connections.

@@ -209,7 +209,7 @@ func TestTaskReport(t *testing.T) {
 
 func TestTaskStatuses(t *testing.T) {
 	c := server(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `{"a":{"id":"a","type":"index_parallel","createdTime":"2026-11-22T10:00:00.000Z","statusCode":"FAILED","errorMsg":"why"},"b":null}`)
+		_, _ = io.WriteString(w, `{"a":{"id":"a","status":"FAILED","duration":-1,"errorMsg":"why","location":{"host":"127.0.0.1","port":28584,"tlsPort":-1}},"b":null}`)
 	})
 	have, err := c.TaskStatuses(t.Context(), []string{"a", "b"})
 	if err != nil || len(have) != 1 || have["a"].State != TaskFailed || have["a"].Error != "why" {

@@ -60,3 +60,9 @@ func NoTable(err error) bool {
 
 // quote makes an identifier of name.
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// noColumn says that err is Druid's answer to a query of a column that no segment has.
+func noColumn(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusBadRequest && strings.Contains(e.Message, "Column '") && strings.Contains(e.Message, "not found")
+}

@@ -36,6 +36,7 @@ type dataSchema struct {
 	DimensionsSpec  dimensionsSpec    `json:"dimensionsSpec"`
 	MetricsSpec     []row.DruidMetric `json:"metricsSpec"`
 	GranularitySpec granularitySpec   `json:"granularitySpec"`
+	TransformSpec   *transformSpec    `json:"transformSpec,omitempty"`
 }
 
 type timestampSpec struct {
@@ -52,6 +53,23 @@ type granularitySpec struct {
 	SegmentGranularity string `json:"segmentGranularity"`
 	QueryGranularity   string `json:"queryGranularity"`
 	Rollup             bool   `json:"rollup"`
+	// Intervals are set only where they are replaced: Druid throws rows outside of them away.
+	Intervals []string `json:"intervals,omitempty"`
+}
+
+type transformSpec struct {
+	Filter     *druidType  `json:"filter,omitempty"`
+	Transforms []transform `json:"transforms,omitempty"`
+}
+
+type transform struct {
+	Type       string `json:"type"`
+	Name       string `json:"name"`
+	Expression string `json:"expression"`
+}
+
+type druidType struct {
+	Type string `json:"type"`
 }
 
 type ioConfig struct {
@@ -73,6 +91,30 @@ type tuningConfig struct {
 	ResetOffsetAutomatically bool   `json:"resetOffsetAutomatically"`
 }
 
+// schema is how rows become those of t.
+func (t Table) schema() dataSchema {
+	var s dataSchema
+	s.DataSource = t.Datasource
+	s.DimensionsSpec.Dimensions = row.DruidDimensions(t.Columns)
+	for _, col := range t.Columns {
+		if col.Role == row.Timestamp {
+			s.TimestampSpec = timestampSpec{Column: col.Name, Format: "millis"}
+		}
+	}
+	s.MetricsSpec = []row.DruidMetric{}
+	s.GranularitySpec = granularitySpec{Type: "uniform", SegmentGranularity: "HOUR", QueryGranularity: "NONE"}
+	if t.Rollup {
+		s.MetricsSpec = row.DruidMetrics(t.Columns)
+		s.GranularitySpec.QueryGranularity, s.GranularitySpec.Rollup = "MINUTE", true
+		return s
+	}
+	// Nothing is summed up at ingestion, so measures are plain numbers, which keeps "not told" apart from 0.
+	for _, m := range row.DruidMetrics(t.Columns) {
+		s.DimensionsSpec.Dimensions = append(s.DimensionsSpec.Dimensions, row.DruidDimension{Type: "long", Name: m.Name})
+	}
+	return s
+}
+
 // NewSupervisorSpec returns the spec that reads t's topic from brokers.
 //
 // What is set, and why: transactions that were aborted are never read (isolation.level); a new supervisor begins with the oldest row of
@@ -85,25 +127,7 @@ func NewSupervisorSpec(c SupervisorConfig, brokers []string, t Table) Supervisor
 		brokers = c.Brokers
 	}
 	s := SupervisorSpec{Type: "kafka", Context: map[string]bool{"useConcurrentLocks": true}}
-	schema := &s.Spec.DataSchema
-	schema.DataSource = t.Datasource
-	schema.DimensionsSpec.Dimensions = row.DruidDimensions(t.Columns)
-	for _, col := range t.Columns {
-		if col.Role == row.Timestamp {
-			schema.TimestampSpec = timestampSpec{Column: col.Name, Format: "millis"}
-		}
-	}
-	schema.MetricsSpec = []row.DruidMetric{}
-	schema.GranularitySpec = granularitySpec{Type: "uniform", SegmentGranularity: "HOUR", QueryGranularity: "NONE"}
-	if t.Rollup {
-		schema.MetricsSpec = row.DruidMetrics(t.Columns)
-		schema.GranularitySpec.QueryGranularity, schema.GranularitySpec.Rollup = "MINUTE", true
-	} else {
-		// Nothing is summed up at ingestion, so measures are plain numbers, which keeps "not told" apart from 0.
-		for _, m := range row.DruidMetrics(t.Columns) {
-			schema.DimensionsSpec.Dimensions = append(schema.DimensionsSpec.Dimensions, row.DruidDimension{Type: "long", Name: m.Name})
-		}
-	}
+	s.Spec.DataSchema = t.schema()
 	properties := map[string]string{"bootstrap.servers": strings.Join(brokers, ","), "isolation.level": "read_committed"}
 	maps.Copy(properties, c.ConsumerProperties)
 	s.Spec.IOConfig = ioConfig{

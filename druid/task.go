@@ -67,19 +67,48 @@ func (c *Client) TaskStatus(ctx context.Context, id string) (TaskStatus, bool, e
 	return answer.Status, err == nil, err
 }
 
-// TaskStatuses returns the states of many tasks at once; unknown ones are left out.
+// TaskStatuses returns the states of many tasks at once; unknown ones are left out. Of each it tells ID, State and Error.
 func (c *Client) TaskStatuses(ctx context.Context, ids []string) (map[string]TaskStatus, error) {
-	var answer map[string]*TaskStatus
+	// This is the one answer that names the state "status".
+	var answer map[string]*struct {
+		State TaskState `json:"status"`
+		Error string    `json:"errorMsg"`
+	}
 	if err := c.do(ctx, c.overlord, http.MethodPost, overlordAPI+"taskStatus", ids, &answer); err != nil {
 		return nil, err
 	}
 	known := make(map[string]TaskStatus, len(answer))
 	for id, s := range answer {
 		if s != nil {
-			known[id] = *s
+			known[id] = TaskStatus{ID: id, State: s.State, Error: s.Error}
 		}
 	}
 	return known, nil
+}
+
+// WaitingTasks returns the ids of the tasks of a datasource that wait for a lock that another task has.
+func (c *Client) WaitingTasks(ctx context.Context, datasource string) ([]string, error) {
+	query := url.Values{"state": {"waiting"}, "datasource": {datasource}}
+	var tasks []TaskStatus
+	if err := c.do(ctx, c.overlord, http.MethodGet, overlordAPI+"tasks?"+query.Encode(), nil, &tasks); err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(tasks))
+	for _, t := range tasks {
+		ids = append(ids, t.ID)
+	}
+	return ids, nil
+}
+
+// TaskSlots returns how many tasks can run at once in the whole cluster, and how many do.
+func (c *Client) TaskSlots(ctx context.Context) (slots, used int, err error) {
+	var answer struct {
+		Now  int `json:"currentClusterCapacity"`
+		Most int `json:"maximumCapacityWithAutoScale"`
+		Used int `json:"usedClusterCapacity"`
+	}
+	err = c.do(ctx, c.overlord, http.MethodGet, overlordAPI+"totalWorkerCapacity", nil, &answer)
+	return max(answer.Now, answer.Most), answer.Used, err
 }
 
 // FinishedTasks returns the tasks of a datasource that ended lately (druid.indexer.storage.recentlyFinishedThreshold, a day), newest

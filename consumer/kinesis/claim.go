@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 

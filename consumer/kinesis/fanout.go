@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go/transport/http/protocol/awsjson"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/window"
+	"dredge/internal/retry"
 )
 
 const (

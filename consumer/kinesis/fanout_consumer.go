@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/rs/zerolog"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 )
 
 // FanOutAPI is what a Worker needs of *kinesis.Client beside API to read by enhanced fan-out.

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // Modes of a worker beside the KCL versions of others.

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
+	"dredge/internal/retry"
 )
 
 // State of a held shard, as Status shows it.

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/rs/zerolog"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // Readers: values of Config.Reader.

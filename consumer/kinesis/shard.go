@@ -9,9 +9,9 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/window"
+	"dredge/internal/retry"
 )
 
 // errUnreported says that Flush returned although rows were still on their way.

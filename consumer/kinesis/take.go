@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // cooldown keeps this worker off a lease that it gave up because the sink refused it.

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 )
 
 const (

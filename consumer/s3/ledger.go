@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/klauspost/compress/gzip"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 )
 
 // DynamoDB is what the ledger needs of *dynamodb.Client.

@@ -14,9 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"dredge/consumer/internal/retry"
 	"dredge/consumer/text"
 	"dredge/consumer/window"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 

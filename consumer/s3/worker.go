@@ -17,7 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 
