@@ -104,7 +104,7 @@ func readAs2x(row map[string]dynamotypes.AttributeValue) (string, error) {
 
 // TestL8LeaseTableIsReadableByKCLTools: a table that our workers have lived in, through a crash, a reshard and a stop, has no attribute whose name or type
 // Java's tables of 2.7.2 and 3.5.1 do not have, has those that each of their rows has, and no row that is not a lease; a reader that does what
-// KCL 2.x does lists every row. That Amazon's own code reads them is what test/interop runs (TestGoAndJavaShareAnApplication).
+// KCL 2.x does lists every row. That Amazon's own KCL 2.7.2 and 3.5.1 read them is what test/interop runs (TestL8TableIsReadByKCL2x, make interop).
 func TestL8LeaseTableIsReadableByKCLTools(t *testing.T) {
 	overSDK(t, 3, func(b *bench, server *awsfake.Server) {
 		b.cfg.CleanupCompleted = false // so that rows of ended shards stay to be looked at

@@ -25,6 +25,9 @@ type javaWorker struct {
 	done chan error
 }
 
+// mode2x is the mode of a worker built with version 2 of the library, which has no other.
+const mode2x = "2x"
+
 // startJava runs a worker of the application "interop"; more are further arguments of KclWorker.
 func startJava(t *testing.T, name, endpoint, stream, mode string, more ...string) *javaWorker {
 	t.Helper()
@@ -32,6 +35,11 @@ func startJava(t *testing.T, name, endpoint, stream, mode string, more ...string
 	if home == "" {
 		t.Fatal("DREDGE_KCL_WORKER is not set; run make interop")
 	}
+	version := "3.5.1"
+	if mode == mode2x {
+		version = "2.7.2"
+	}
+	home = filepath.Join(home, version, "target")
 	dir := t.TempDir()
 	w := &javaWorker{name: name, log: filepath.Join(dir, name+".log"), done: make(chan error, 1)}
 	args := []string{

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the Java KCL worker (JDK 17 or newer and Maven) and runs the interop scenarios against it. Jars are cached outside
+# Builds the Java KCL workers (JDK 17 or newer and Maven) and runs the interop scenarios against it. Jars are cached outside
 # the repository, in ${DREDGE_CACHE:-~/.cache/dredge}. DREDGE_KCL_LOG=info makes the library tell more.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -17,12 +17,15 @@ need() {
 need javac openjdk-17-jdk-headless
 need mvn maven
 
+# The worker is built with two versions of the library: the newest, and the last of 2.x.
 stamp=$(cat java/pom.xml java/src/main/java/*.java | sha256sum | cut -c1-16)
-if [ ! -f "$cache/$stamp" ]; then
-  echo "building the Java KCL worker in $cache"
-  rm -rf "$cache" && mkdir -p "$cache"
-  cp -r java/. "$cache/"
-  (cd "$cache" && mvn -q -B package)
-  touch "$cache/$stamp"
-fi
-DREDGE_KCL_WORKER="$cache/target" exec go test -tags interop -count=1 -timeout "${TIMEOUT:-60m}" -v "${@:-.}"
+for version in 3.5.1 2.7.2; do
+  if [ ! -f "$cache/$version/$stamp" ]; then
+    echo "building the worker with KCL $version in $cache"
+    rm -rf "${cache:?}/$version" && mkdir -p "$cache/$version"
+    cp -r java/. "$cache/$version/"
+    (cd "$cache/$version" && mvn -q -B -Dkcl.version="$version" package)
+    touch "$cache/$version/$stamp"
+  fi
+done
+DREDGE_KCL_WORKER="$cache" exec go test -tags interop -count=1 -timeout "${TIMEOUT:-60m}" -v "${@:-.}"

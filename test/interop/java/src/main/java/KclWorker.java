@@ -45,9 +45,10 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
  * checkpoint changes the counter that taking is conditional on. With checkpoint-sub it checkpoints at that user record of an
  * aggregate instead of at the batch's end, so that a successor has to go on in the middle.
  *
- * Arguments, as --key value: endpoint, stream, app, worker, log, mode (compat or 3x), reader (polling or
- * fan-out), failover-ms, sync-ms, checkpoint-ms,
- * checkpoint-sub.
+ * It compiles with the library's versions 2 and 3; version 2 knows no modes, so there mode is 2x.
+ *
+ * Arguments, as --key value: endpoint, stream, app, worker, log, mode (2x, compat or 3x), reader (polling or fan-out),
+ * failover-ms, sync-ms, checkpoint-ms, checkpoint-sub.
  */
 public final class KclWorker {
     public static void main(String[] args) throws Exception {
@@ -83,9 +84,11 @@ public final class KclWorker {
             Long.parseLong(opt.getOrDefault("checkpoint-sub", "-1"))));
 
         CoordinatorConfig coordinator = configs.coordinatorConfig();
-        coordinator.clientVersionConfig("3x".equals(opt.getOrDefault("mode", "compat"))
-            ? CoordinatorConfig.ClientVersionConfig.CLIENT_VERSION_CONFIG_3X
-            : CoordinatorConfig.ClientVersionConfig.CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X);
+        switch (opt.getOrDefault("mode", "compat")) {
+            case "3x" -> clientVersion(coordinator, "CLIENT_VERSION_CONFIG_3X");
+            case "compat" -> clientVersion(coordinator, "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X");
+            default -> { }
+        }
         coordinator.shardConsumerDispatchPollIntervalMillis(200);
         coordinator.parentShardPollIntervalMillis(1000);
         var leases = configs.leaseManagementConfig();
@@ -112,6 +115,19 @@ public final class KclWorker {
         }));
         log.line("started");
         thread.join();
+    }
+
+    /** Says coordinator.clientVersionConfig(ClientVersionConfig.name), which version 2 of the library has not. */
+    private static void clientVersion(CoordinatorConfig coordinator, String name) throws ReflectiveOperationException {
+        for (Class<?> type : CoordinatorConfig.class.getDeclaredClasses()) {
+            if (!type.getSimpleName().equals("ClientVersionConfig")) {
+                continue;
+            }
+            Object value = type.getMethod("valueOf", String.class).invoke(null, name);
+            CoordinatorConfig.class.getMethod("clientVersionConfig", type).invoke(coordinator, value);
+            return;
+        }
+        throw new NoSuchMethodException("this version of the library has no ClientVersionConfig: use --mode 2x");
     }
 
     private record Factory(Log log, long checkpointMillis, long checkpointSub) implements ShardRecordProcessorFactory {
