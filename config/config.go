@@ -11,6 +11,7 @@ import (
 	"dredge/consumer/kinesis"
 	"dredge/consumer/s3"
 	"dredge/druid"
+	"dredge/enrich/rules"
 	"dredge/internal/httpd"
 	"dredge/internal/telemetry"
 	"dredge/pipeline"
@@ -35,6 +36,8 @@ type Config struct {
 	Identity IdentityConfig `yaml:"identity"`
 	// Rows says what a row holds.
 	Rows row.Config `yaml:"rows"`
+	// Rules are yours: rows to drop, to sample, to tag, and addresses to redact, in the order in which they are asked; docs/rows.md has examples.
+	Rules rules.Config `yaml:"rules"`
 	// Sink says where rows go.
 	Sink SinkConfig `yaml:"sink"`
 	// DeadLetter says what becomes of input that is no flow log.
@@ -69,6 +72,7 @@ func (c Config) Validate() error {
 		under("pipeline", c.Pipeline.Validate()),
 		under("identity", c.Identity.Validate()),
 		under("rows", c.Rows.Validate()),
+		under("rules", c.Rules.Validate()),
 		under("sink", c.Sink.Validate()),
 		under("dead_letter", c.DeadLetter.Validate()),
 		under("druid", c.Druid.Validate()),
@@ -100,7 +104,10 @@ func under(section string, err error) error {
 	}
 	var errs []error
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		errs = append(errs, fmt.Errorf("%s.%s", section, line))
+		if !strings.HasPrefix(line, "[") { // an element of a list
+			line = "." + line
+		}
+		errs = append(errs, fmt.Errorf("%s%s", section, line))
 	}
 	return errors.Join(errs...)
 }

@@ -34,6 +34,9 @@ func (j *join) flow(f *flow, out *row.Row) {
 	j.client(f, out)
 	j.observe(f, out)
 	out.Path = j.path(f, out)
+	if j.e.segments != nil {
+		out.Segmentation = j.e.segments.Judge(j.out, len(j.out.Rows)-1)
+	}
 	j.counts.row(out)
 }
 

@@ -57,6 +57,18 @@ type PublicPlaces interface {
 	Where(ip netip.Addr) (country string, asn uint32, org string)
 }
 
+// Rules are the user's, applied to rows when all else about them is known.
+type Rules interface {
+	// Apply applies the rules to the rows of b from the given one on, and counts those that it takes away in b.Dropped.
+	Apply(b *row.Batch, from int)
+}
+
+// Segments judges flows by the edges that are declared.
+type Segments interface {
+	// Judge returns what the declared edges say of row i of b, which is complete but for that.
+	Judge(b *row.Batch, i int) row.Segmentation
+}
+
 // Deps are what the join works with.
 type Deps struct {
 	// Resolver answers who an address was.
@@ -64,6 +76,9 @@ type Deps struct {
 	// Public names public ends; nil leaves that to what the record says. It is asked for more when it is also a PublicRegions
 	// or PublicPlaces.
 	Public PublicNames
+	// Rules and Segments may be nil: then rows stay as the join made them, and nothing is said about segmentation.
+	Rules    Rules
+	Segments Segments
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 }
@@ -74,6 +89,8 @@ type Enricher struct {
 	public    PublicNames
 	regions   PublicRegions // nil when Public knows none, and so is the next one
 	places    PublicPlaces
+	rules     Rules
+	segments  Segments
 	naming    metadata.Grades
 	endpoints bool
 	tags      bool
@@ -102,7 +119,7 @@ func New(c Config, d Deps) (*Enricher, error) {
 		return nil, err
 	}
 	e := &Enricher{
-		resolver: d.Resolver, public: d.Public, naming: c.NamingGrades,
+		resolver: d.Resolver, public: d.Public, rules: d.Rules, segments: d.Segments, naming: c.NamingGrades,
 		endpoints:  slices.Contains(c.ColumnSets, row.Endpoint),
 		tags:       slices.Contains(c.ColumnSets, row.TagSet),
 		lateAfter:  c.LateAfter.Milliseconds(),
@@ -116,8 +133,8 @@ func New(c Config, d Deps) (*Enricher, error) {
 	return e, nil
 }
 
-// Enrich appends to out one row for each record of in that is a flow, in their order, and copies partition and origins. A
-// record is a flow when its status is OK or absent and it has both addresses: Flow tells. The rows' lineage points into
+// Enrich appends to out one row for each record of in that is a flow, in their order, but for those that rules take away, and copies
+// partition and origins. A record is a flow when its status is OK or absent and it has both addresses: Flow tells. The rows' lineage points into
 // out.Origins as the records' does into in.Origins, so out must be empty or hold rows of in's origins only. The rows own
 // nothing of in. In steady state nothing is allocated.
 func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
@@ -128,6 +145,7 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 	}
 	s := e.take()
 	j := s.start(e, in, out)
+	first := len(out.Rows)
 	for i := range in.Records {
 		if i%warmBlock == 0 {
 			j.warm(&s.ahead, in.Records[i:], allAddresses)
@@ -138,6 +156,9 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 	}
 	e.metrics.add(&j.counts)
 	e.give(s)
+	if e.rules != nil {
+		e.rules.Apply(out, first)
+	}
 }
 
 // Flow says whether r is a flow: a row is made for it. NODATA and SKIPDATA records are none, even when they carry counters,

@@ -17,6 +17,7 @@ type counts struct {
 	serviceMismatches, late                       int
 	grades                                        [grades]int
 	statuses                                      [row.Statuses]int
+	segments                                      [2][row.Segmentations]int // let through, rejected
 }
 
 func (c *counts) end(side *row.Side, g metadata.Grade) {
@@ -37,6 +38,11 @@ func (c *counts) row(r *row.Row) {
 	if r.Late {
 		c.late++
 	}
+	if r.Action == row.Reject {
+		c.segments[1][r.Segmentation]++
+	} else {
+		c.segments[0][r.Segmentation]++
+	}
 	if r.Direction == row.DirectionUnknown {
 		c.noDirection++
 	}
@@ -50,6 +56,7 @@ type metrics struct {
 	serviceMismatches, late                                                      prometheus.Counter
 	grades                                                                       [grades]prometheus.Counter
 	statuses                                                                     [row.Statuses]prometheus.Counter
+	segments                                                                     [2][row.Segmentations]prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -82,6 +89,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for s := range row.Statuses {
 		m.statuses[s] = ends.WithLabelValues(row.Status(s).String())
 	}
+	segments := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "dredge", Subsystem: "enrich", Name: "segmentation_rows_total",
+		Help: "Rows by what the declared edges say of their flow, and whether the traffic was accepted or rejected; nothing where no edges are declared.",
+	}, []string{"segmentation", "action"})
+	r.MustRegister(segments)
+	for i, action := range [...]row.Action{row.Accept, row.Reject} {
+		for s := range row.Segmentations {
+			if s > 0 {
+				m.segments[i][s] = segments.WithLabelValues(row.Segmentation(s).String(), action.String())
+			}
+		}
+	}
 	return m
 }
 
@@ -113,6 +132,13 @@ func (m *metrics) add(c *counts) {
 	for s, n := range c.statuses {
 		if n > 0 {
 			m.statuses[s].Add(float64(n))
+		}
+	}
+	for i := range c.segments {
+		for s, n := range c.segments[i] {
+			if n > 0 && s > 0 {
+				m.segments[i][s].Add(float64(n))
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
+	"dredge/row"
 )
 
 // What becomes of a line that is no flow; the kinds of Snapshot.Skipped.
@@ -28,8 +29,8 @@ const (
 	AbandonedFailed    = "failed"     // anything else
 )
 
-// DroppedByRule is the rule under which lines are counted that the enricher made no row of.
-const DroppedByRule = "enricher"
+// DroppedByEnricher is the rule under which lines are counted that the enricher made no row of without naming a rule.
+const DroppedByEnricher = "enricher"
 
 // Books counts what becomes of every line. Both sides of each transfer move in one step, once per batch, so that any
 // Snapshot balances, also while work is going on. Safe for concurrent use.
@@ -39,16 +40,19 @@ type Books struct {
 }
 
 // newBooks begins every account that is known in advance at zero, so that a rate over its metric sees its first line.
-func newBooks() *Books {
+func newBooks(rules []string) *Books {
 	b := &Books{s: Snapshot{
 		Rejected: map[string]int64{RejectedNoFormat: 0, RejectedMalformed: 0},
 		Skipped:  map[string]int64{SkippedNoData: 0, SkippedSkipData: 0, SkippedControl: 0},
-		Dropped:  map[string]int64{DroppedByRule: 0}, DeadLettered: map[string]int64{},
+		Dropped:  map[string]int64{DroppedByEnricher: 0}, DeadLettered: map[string]int64{},
 		Abandoned: map[string]int64{
 			AbandonedRewind: 0, AbandonedLeaseLost: 0, AbandonedShutdown: 0, AbandonedRefused: 0, AbandonedFailed: 0,
 		},
 		Payloads: map[string]int64{payloadOK: 0},
 	}}
+	for _, name := range rules {
+		b.s.Dropped[name] = 0
+	}
 	for _, r := range flowlog.Reasons() {
 		b.s.Rejected[r.String()] = 0
 	}
@@ -175,12 +179,17 @@ func (b *Books) decoded(t *tally) {
 	t.payloads.into(b.s.Payloads)
 }
 
-// dropped ends n lines in flight by a rule of the enricher.
-func (b *Books) dropped(rule string, n int64) {
+// dropped ends n lines in flight that the enricher made no row of, by the rules that it names.
+func (b *Books) dropped(by []row.Dropped, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.s.Dropped[rule] += n
 	b.s.InFlight -= n
+	for _, d := range by {
+		rows := min(d.Rows, n)
+		b.s.Dropped[d.Rule] += rows
+		n -= rows
+	}
+	b.s.Dropped[DroppedByEnricher] += n
 }
 
 // abandoned ends n lines in flight that will be read again.

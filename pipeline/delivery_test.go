@@ -340,7 +340,7 @@ func TestRefusedWriteIsNotTold(t *testing.T) {
 		if err := h.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if s := r.p.Books().Snapshot(); s.Abandoned[AbandonedLeaseLost] != 5000 || s.Dropped[DroppedByRule] != 1 || len(got.told)+len(got.errs) != 0 {
+		if s := r.p.Books().Snapshot(); s.Abandoned[AbandonedLeaseLost] != 5000 || s.Dropped[DroppedByEnricher] != 1 || len(got.told)+len(got.errs) != 0 {
 			t.Errorf("books %+v, told %v, %v", s, got.told, got.errs)
 		}
 		r.atRest()

@@ -72,6 +72,8 @@ type Deps struct {
 	Observer   Observer
 	Watermarks Watermarks
 	DeadLetter sink.DeadLetter
+	// Rules are the names of the rules by which the enricher may drop rows: their accounts begin at zero.
+	Rules []string
 
 	Log      zerolog.Logger
 	Registry prometheus.Registerer
@@ -125,7 +127,7 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		cfg:     cfg,
 		deps:    deps,
 		budget:  newBudget(int64(cfg.MemoryBudget), sliceReserve, ackReserve),
-		books:   newBooks(),
+		books:   newBooks(deps.Rules),
 		gate:    newGate(deps.Watermarks, cfg),
 		groups:  newGroups(),
 		traffic: newTraffic(time.Now()),

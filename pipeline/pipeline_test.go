@@ -221,7 +221,7 @@ func TestDroppedRowsAreInTheBooks(t *testing.T) {
 	dropped := strings.Replace(flowLine(1), " 20641 ", " 9 ", 1)
 	got := r.run("shard-1", chunk(1, message("flows", flowLine(0), dropped, flowLine(2)), message("flows", dropped, dropped)))
 	s := r.p.Books().Snapshot()
-	if s.Dropped[DroppedByRule] != 3 || s.Delivered != 2 || got.last() != pos(2) {
+	if s.Dropped[DroppedByEnricher] != 3 || s.Delivered != 2 || got.last() != pos(2) {
 		t.Errorf("books: %+v, progress %q", s, got.last())
 	}
 }

@@ -113,7 +113,7 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 	}
 	made, dropped := int64(len(rows.Rows)), int64(to-from-len(rows.Rows))
 	if dropped > 0 {
-		h.p.books.dropped(DroppedByRule, dropped)
+		h.p.books.dropped(rows.Dropped, dropped)
 	}
 	if err := h.delivery.stop.err(); err != nil {
 		h.p.budget.release(classUnacked, share)

@@ -128,7 +128,7 @@ func codeColumns() []Column {
 		},
 		{Name: "observed_at", Set: Core, Doc: "Where the flow was recorded: at one of its ends, or by a forwarder in the `middle`.", Texts: endTexts, Code: func(r *Row) uint16 { return uint16(r.ObservedAt) }},
 		{Name: "client", Set: Core, Doc: "Side that opened the connection.", Texts: endTexts[:EndMiddle], Code: func(r *Row) uint16 { return uint16(r.Client) }},
-		{Name: "flows", Type: Long, Unit: "flows", Role: Metric, Set: Core, Doc: "Always 1: the row is one flow-log record.", Texts: oneTexts, Code: func(*Row) uint16 { return 0 }},
+		{Name: "segmentation", Set: Core, Optional: true, Doc: "What the file of declared edges says of the flow: `allowed`; `unexpected` when nothing allows it; `expired` when only an edge does that had ended by then; `unknown` when that cannot be told, because an end is not named. Absent when no edges are declared.", Texts: segmentationTexts, Code: func(r *Row) uint16 { return uint16(r.Segmentation) }},
 		{Name: "direction", Set: Evidence, Doc: "Direction, seen from the interface that recorded.", Texts: directionTexts, Code: func(r *Row) uint16 { return uint16(r.Direction) }},
 		{Name: "direction_by", Set: Evidence, Doc: "How the direction is known.", Texts: directionByTexts, Code: func(r *Row) uint16 { return uint16(r.DirectionBy) }},
 		{Name: "client_by", Set: Evidence, Doc: "How the client side is known.", Texts: clientByTexts, Code: func(r *Row) uint16 { return uint16(r.ClientBy) }},
@@ -151,6 +151,10 @@ func (r *Row) dst() *Side { return &r.Dst }
 func rowColumns() []Column {
 	return []Column{
 		{Name: "eni", Set: Core, Optional: true, Doc: "Interface that recorded the flow.", Text: func(_ *Batch, r *Row) string { return r.InterfaceID }},
+		{
+			Name: "flows", Type: Long, Unit: "flows", Role: Metric, Set: Core, Doc: "1, as the row is one flow-log record, or the weight of a sampled row.",
+			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Flows(), true },
+		},
 		{
 			Name: "bytes", Type: Long, Unit: "bytes", Role: Metric, Set: Core, Optional: true, Doc: "Bytes of this observation.",
 			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Bytes, r.Missing&MissingBytes == 0 },
@@ -206,6 +210,11 @@ func seldomColumns() []Column {
 		{Name: "reject_reason", Set: Core, Optional: true, Doc: "Why the traffic was rejected, where the record says it.", Text: func(_ *Batch, r *Row) string { return r.RejectReason }},
 		{Name: "src_reason", Set: Core, Optional: true, Doc: reasonDoc("source"), Text: func(_ *Batch, r *Row) string { return r.Src.reason() }},
 		{Name: "dst_reason", Set: Core, Optional: true, Doc: reasonDoc("destination"), Text: func(_ *Batch, r *Row) string { return r.Dst.reason() }},
+		{Name: "rule_tags", Set: Core, Optional: true, Doc: "Tags that `rules` put on the row, in their order, with commas between them.", Text: func(_ *Batch, r *Row) string { return r.RuleTags }},
+		{
+			Name: "weight", Type: Long, Unit: "flows", Set: Core, Optional: true, Doc: "How many records the row stands for, where a rule keeps one of so many; absent is 1. `bytes`, `packets` and `flows` are multiplied by it already, so that sums stay right.",
+			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Flows(), r.Weight > 1 },
+		},
 		{Name: "src_candidates", Type: StringArray, Set: Core, Optional: true, Doc: candidatesDoc, List: func(r *Row) []string { return r.Src.Candidates }},
 		{Name: "dst_candidates", Type: StringArray, Set: Core, Optional: true, Doc: candidatesDoc, List: func(r *Row) []string { return r.Dst.Candidates }},
 	}
@@ -234,7 +243,7 @@ func (s *Side) settled() bool { return s.Named || s.Grade == GradePublic }
 // Ordinary says that no Seldom column has a value in r.
 func (r *Row) Ordinary() bool {
 	return r.Src.settled() && r.Dst.settled() && r.ViaKind == "" && r.ViaID == "" && r.RejectReason == "" &&
-		len(r.Src.Candidates) == 0 && len(r.Dst.Candidates) == 0
+		r.Weight <= 1 && r.RuleTags == "" && len(r.Src.Candidates) == 0 && len(r.Dst.Candidates) == 0
 }
 
 func tag(of func(*Tags) string) func(*Batch, *Row) string {

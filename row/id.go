@@ -3,6 +3,7 @@ package row
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"strconv"
 )
 
@@ -13,14 +14,30 @@ const originBytes = 12
 // appendRowID appends the row's id: base64url of the hash of partition and position, a dot, and the line's index. The hash is
 // made once per payload. In full, partition and position are longer than everything else in the row (decision 0002).
 func appendRowID(dst []byte, b *Batch, r *Row) []byte {
+	o := b.hashed(r)
+	dst = base64.RawURLEncoding.AppendEncode(dst, o.hash[:])
+	dst = append(dst, '.')
+	return strconv.AppendUint(dst, uint64(r.Index), 10)
+}
+
+// hashed returns where r came from, with the payload's part of its id.
+func (b *Batch) hashed(r *Row) *Origin {
 	o := b.origin(r)
 	if !o.hashed {
 		o.hash = hashOrigin(b.Partition, o.Position)
 		o.hashed = true
 	}
-	dst = base64.RawURLEncoding.AppendEncode(dst, o.hash[:])
-	dst = append(dst, '.')
-	return strconv.AppendUint(dst, uint64(r.Index), 10)
+	return o
+}
+
+// Spread returns a number made of the row's id alone: evenly spread over all numbers, and the same on every delivery of the line.
+// Whoever chooses rows by it chooses the same ones again.
+func (b *Batch) Spread(r *Row) uint64 {
+	o := b.hashed(r)
+	x := binary.LittleEndian.Uint64(o.hash[:]) + (uint64(r.Index)+1)*0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 func hashOrigin(partition, position string) (h [originBytes]byte) {

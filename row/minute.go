@@ -27,11 +27,11 @@ func (s *Sums) Add(r *Row) {
 	if r.Counted {
 		s.Bytes += bytes
 		s.Packets += packets
-		s.Flows++
+		s.Flows += r.Flows()
 	}
 	s.BytesObserved += bytes
 	s.PacketsObserved += packets
-	s.FlowsObserved++
+	s.FlowsObserved += r.Flows()
 	s.RowsIn++
 }
 
@@ -96,7 +96,7 @@ func DefaultMinuteDimensions() []string {
 			names = append(names, end+name)
 		}
 	}
-	return append(names, "src_status", "dst_status", "protocol", "service_port", "action", "path", "client", "via_kind")
+	return append(names, "src_status", "dst_status", "protocol", "service_port", "action", "path", "client", "via_kind", "segmentation")
 }
 
 // mustRollUpBy are the dimensions without which the sums would be of unlike things: what was let through and what was rejected

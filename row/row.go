@@ -96,10 +96,21 @@ type Row struct {
 	CountedHow  CountedHow
 	Path        Path
 
+	// Weight is how many records the row stands for: more than 1 where a rule kept one of so many, and 0 is 1. Bytes and Packets are
+	// multiplied by it already.
+	Weight uint32
+	// RuleTags are the tags that rules put on the row, with commas between them.
+	RuleTags string
+	// Segmentation is what the declared edges say of the flow; absent when none are declared.
+	Segmentation Segmentation
+
 	// Late says that the flow began longer before its line arrived than the configured bound: a sink that has a place of its own
 	// for such rows writes it there.
 	Late bool
 }
+
+// Flows is how many flow-log records r stands for.
+func (r *Row) Flows() int64 { return max(int64(r.Weight), 1) }
 
 // ServicePort is the port of the side that did not open the connection; false when it is not known which that was.
 func (r *Row) ServicePort() (uint16, bool) {
@@ -113,6 +124,12 @@ func (r *Row) ServicePort() (uint16, bool) {
 	}
 }
 
+// Dropped is how many rows of a batch one rule took out of it.
+type Dropped struct {
+	Rule string
+	Rows int64
+}
+
 // Batch is a reusable list of rows of one partition. Not safe for concurrent writing.
 type Batch struct {
 	Partition string
@@ -120,6 +137,8 @@ type Batch struct {
 	Rows      []Row
 	// Places are where public addresses are; sides point to them.
 	Places []Place
+	// Dropped are the rows that rules took out of the batch.
+	Dropped []Dropped
 
 	candidates []string
 }
@@ -133,8 +152,20 @@ func (b *Batch) Reset() {
 	b.Rows = b.Rows[:0]
 	clear(b.Places)
 	b.Places = b.Places[:0]
+	b.Dropped = b.Dropped[:0]
 	clear(b.candidates)
 	b.candidates = b.candidates[:0]
+}
+
+// Drop counts a row that the named rule takes out; taking it out is the caller's.
+func (b *Batch) Drop(rule string) {
+	for i := range b.Dropped {
+		if b.Dropped[i].Rule == rule {
+			b.Dropped[i].Rows++
+			return
+		}
+	}
+	b.Dropped = append(b.Dropped, Dropped{Rule: rule, Rows: 1})
 }
 
 // Add appends an empty row and returns it. The pointer is good until the next Add or Reset.

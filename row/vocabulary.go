@@ -95,6 +95,25 @@ const (
 	PathInternet
 )
 
+// Segmentation is what the declared edges say of a flow.
+type Segmentation uint8
+
+// The verdicts.
+const (
+	SegmentationNone Segmentation = iota
+	// SegmentationAllowed means that a declared edge, or the default, lets the flow's client talk to its server.
+	SegmentationAllowed
+	// SegmentationUnexpected means that both ends are known and nothing allows the flow.
+	SegmentationUnexpected
+	// SegmentationExpired means that the only edge that would allow the flow had ended when it began.
+	SegmentationExpired
+	// SegmentationUnknown means that it can't be told, because an end is not named or it isn't known which one is the client.
+	SegmentationUnknown
+)
+
+// Segmentations is how many there are, absent included.
+const Segmentations = 5
+
 // GradePublic is the grade of public ends, and GradeUnknown that of ends of which nothing is known.
 const (
 	GradeUnknown = "unknown"
@@ -127,16 +146,16 @@ func gradeCode(grade string) uint16 {
 
 //nolint:gochecknoglobals // read-only tables
 var (
-	gradeTexts       = []string{GradeUnknown, "confirmed", "covered", "provisional", "border", "ambiguous", "stale", "prefix", GradePublic}
-	boolTexts        = []string{"false", "true"}
-	oneTexts         = []string{"1"}
-	actionTexts      = []string{"", "ACCEPT", "REJECT"}
-	directionTexts   = []string{"unknown", "ingress", "egress"}
-	directionByTexts = []string{"unknown", "record", "interface"}
-	endTexts         = []string{"unknown", "src", "dst", "middle"}
-	clientByTexts    = []string{"none", "tcp-flags", "listen", "port"}
-	countedHowTexts  = []string{"unknown", "reject", "source", "destination", "forwarder", "unsure"}
-	pathTexts        = []string{
+	gradeTexts        = []string{GradeUnknown, "confirmed", "covered", "provisional", "border", "ambiguous", "stale", "prefix", GradePublic}
+	boolTexts         = []string{"false", "true"}
+	actionTexts       = []string{"", "ACCEPT", "REJECT"}
+	directionTexts    = []string{"unknown", "ingress", "egress"}
+	directionByTexts  = []string{"unknown", "record", "interface"}
+	endTexts          = []string{"unknown", "src", "dst", "middle"}
+	clientByTexts     = []string{"none", "tcp-flags", "listen", "port"}
+	countedHowTexts   = []string{"unknown", "reject", "source", "destination", "forwarder", "unsure"}
+	segmentationTexts = []string{"", "allowed", "unexpected", "expired", "unknown"}
+	pathTexts         = []string{
 		"unknown", "same-az", "cross-az", "cross-region", "same-vpc", "cross-vpc", "cross-account", "on-premises",
 		"aws-service", "internet",
 	}
@@ -149,6 +168,9 @@ func (e End) String() string         { return textOf(endTexts, e) }
 func (c ClientBy) String() string    { return textOf(clientByTexts, c) }
 func (c CountedHow) String() string  { return textOf(countedHowTexts, c) }
 func (p Path) String() string        { return textOf(pathTexts, p) }
+
+// String returns the text that stands in the column segmentation.
+func (s Segmentation) String() string { return textOf(segmentationTexts, s) }
 
 func textOf[T ~uint8 | ~uint16](texts []string, i T) string {
 	if int(i) >= len(texts) {

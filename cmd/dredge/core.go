@@ -10,6 +10,7 @@ import (
 
 	"dredge/config"
 	"dredge/enrich"
+	"dredge/enrich/rules"
 	"dredge/metadata"
 	"dredge/metadata/idlog"
 	"dredge/metadata/store"
@@ -45,11 +46,15 @@ type coreDeps struct {
 }
 
 func newCore(c config.Config, d coreDeps) (*core, error) {
+	own, err := rules.New(c.Rules, d.reg)
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
 	join, err := enrich.New(enrich.Config{
 		NamingGrades: c.Identity.Store.Naming(),
-		ColumnSets:   c.Rows.NeededSets(),
+		ColumnSets:   append(c.Rows.NeededSets(), own.Sets()...),
 		LateAfter:    c.Rows.LateAfter,
-	}, enrich.Deps{Resolver: d.identity, Public: d.public, Registerer: d.reg})
+	}, enrich.Deps{Resolver: d.identity, Public: d.public, Rules: own, Registerer: d.reg})
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)
 	}
@@ -64,7 +69,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 		return nil, err
 	}
 	deps := pipeline.Deps{
-		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Log: d.log, Registry: d.reg,
+		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Rules: own.Names(), Log: d.log, Registry: d.reg,
 	}
 	if !d.foreknown {
 		deps.Observer = sightings

@@ -17,6 +17,7 @@ import (
 
 	"dredge/config"
 	"dredge/enrich"
+	"dredge/enrich/rules"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
 	"dredge/internal/telemetry"
@@ -41,7 +42,7 @@ func newExplainCmd() *cobra.Command {
 		Long: `explain takes one flow-log line and prints every step to its row: the fields, the addresses that were chosen,
 the interface and the direction, for each end the scope, everybody who had the address with times and evidence,
 the grade and why; then the client side, whether this observation counts, the path, what is published of public
-addresses, and the row itself with all columns.
+addresses, what your rules do, and the row itself with all columns.
 
 The line is given as text, or as FILE:LINE as ` + "`dredge parse`" + ` and the dead letters name it (the line of a text file, or
 the number of the message in an envelope), or comes on standard input (- or nothing; every line is explained).
@@ -76,6 +77,7 @@ type explainer struct {
 	known    *store.Store
 	public   *geo.Geo // nil when nothing is configured
 	join     *enrich.Enricher
+	rules    *rules.Rules
 	sight    *enrich.Sightings
 	columns  []row.Column
 	decoder  *flowlog.Decoder
@@ -140,6 +142,9 @@ func newExplainer(ctx context.Context, o explainOptions, errOut io.Writer) (*exp
 		all.ColumnSets = append(all.ColumnSets, s.Name)
 	}
 	x.columns = all.Columns(row.Raw)
+	if x.rules, err = rules.New(c.Rules, nil); err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
 	deps := enrich.Deps{Resolver: x.known, Registerer: reg}
 	if x.public != nil {
 		deps.Public = x.public

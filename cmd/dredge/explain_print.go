@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"dredge/enrich/rules"
 )
 
 // write prints e for people.
@@ -47,7 +49,12 @@ func (e *explanation) write(out io.Writer) error {
 	w.step("counted", &e.Counted.step)
 	w.printf("               source's flows are logged: %s; destination's: %s\n", yes(e.Counted.SourceLogged), yes(e.Counted.DestinationLogged))
 	w.step("path", e.Path)
-	w.title("row")
+	w.rules(e.Rules)
+	if e.Dropped {
+		w.title("row, were it not dropped")
+	} else {
+		w.title("row")
+	}
 	w.fields(e.Row)
 	return w.err
 }
@@ -76,6 +83,21 @@ func (w *printer) step(name string, s *step) {
 		by = " (" + s.By + ")"
 	}
 	w.printf("  %-12s %s%s: %s\n", name, s.Value, by, s.Why)
+}
+
+// rules prints those that are for the row, and how many are not.
+func (w *printer) rules(steps []rules.Step) {
+	if len(steps) == 0 {
+		return
+	}
+	w.title("rules")
+	for _, s := range steps {
+		did := s.Effect
+		if did == "" {
+			did = "nothing"
+		}
+		w.printf("  %-12s %s: %s\n", s.Rule, did, s.Why)
+	}
 }
 
 func (w *printer) end(which string, e *endStep) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dredge/enrich"
+	"dredge/enrich/rules"
 	"dredge/flowlog"
 	"dredge/metadata"
 	"dredge/row"
@@ -22,15 +23,18 @@ type explanation struct {
 	// NoRow says why the record gives no row; the rest is then empty.
 	NoRow string `json:"no_row,omitempty"`
 
-	Recorder    *recorderStep   `json:"recorder,omitempty"`
-	Direction   *step           `json:"direction,omitempty"`
-	Source      *endStep        `json:"source,omitempty"`
-	Destination *endStep        `json:"destination,omitempty"`
-	Client      *step           `json:"client,omitempty"`
-	Observed    *step           `json:"observed_at,omitempty"`
-	Counted     *countedStep    `json:"counted,omitempty"`
-	Path        *step           `json:"path,omitempty"`
-	Row         json.RawMessage `json:"row,omitempty"`
+	Recorder    *recorderStep `json:"recorder,omitempty"`
+	Direction   *step         `json:"direction,omitempty"`
+	Source      *endStep      `json:"source,omitempty"`
+	Destination *endStep      `json:"destination,omitempty"`
+	Client      *step         `json:"client,omitempty"`
+	Observed    *step         `json:"observed_at,omitempty"`
+	Counted     *countedStep  `json:"counted,omitempty"`
+	Path        *step         `json:"path,omitempty"`
+	Rules       []rules.Step  `json:"rules,omitempty"`
+	// Dropped says that a rule takes the row away; Row is then what it would have been.
+	Dropped bool            `json:"dropped,omitempty"`
+	Row     json.RawMessage `json:"row,omitempty"`
 }
 
 // step is one conclusion: the value that stands in the row, by which rule, and that in words.
@@ -123,6 +127,8 @@ func (x *explainer) report(e *explanation, r *flowlog.Record, facts *enrich.Expl
 	e.Observed = observedStep(facts, made)
 	e.Counted = countedOf(facts, made)
 	e.Path = &step{Value: made.Path.String(), Why: pathWords(made, e.Source.App, e.Destination.App)}
+	steps, kept := x.rules.Explain(rows, 0, x.o.partition != "")
+	e.Rules, e.Dropped = steps, !kept
 	columns := x.columns
 	if x.o.partition == "" {
 		// Without its place in a stream the row has no id.

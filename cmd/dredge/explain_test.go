@@ -40,6 +40,9 @@ func TestExplain(t *testing.T) {
 			}
 			text := string(raw)
 			o := explainOptions{identity: write(t, "events.jsonl", part(text, "events")+"\n"), format: part(text, "format")}
+			if c := part(text, "config"); c != "" {
+				o.config = write(t, "dredge.yaml", c+"\n")
+			}
 			var out, errOut bytes.Buffer
 			if err := runExplain(t.Context(), o, []string{part(text, "line")}, nil, &out, &errOut); err != nil || errOut.Len() > 0 {
 				t.Fatalf("%v\n%s", err, errOut.String())

@@ -258,6 +258,7 @@ func printBooks(w io.Writer, b pipeline.Snapshot, rejects []pipeline.Reject) {
 	fmt.Fprintf(w, "lines %d, decoded %d, delivered %d\n", b.Lines, b.Decoded, b.Delivered)
 	each("skipped", b.Skipped)
 	each("rejected", b.Rejected)
+	each("dropped", b.Dropped)
 	each("dead-lettered", b.DeadLettered)
 	each("abandoned", b.Abandoned)
 	faults := map[string]int64{}

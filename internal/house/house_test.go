@@ -69,6 +69,8 @@ var directions = map[string][]string{
 	"row":                {},
 	"row/encode":         {"row"},
 	"row/rollup":         {"row"},
+	"row/condition":      {"row"},
+	"enrich/rules":       {"row", "row/condition"},
 	"metadata/event":     {},
 	"metadata/store":     {"metadata", "metadata/event"},
 	"metadata/file":      {"metadata/event"},
