@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,6 +43,7 @@ type DynamoDB interface {
 //	packed   its files, gzip of JSON; written with the seal and never changed
 //	unsent   there until it is sent, so that an index over it holds only mouthfuls on their way
 //	claim    who reads it, claim_until when that ends; progress is how far it got
+//	owners   with a sink that commits exactly once: the slots whose commits progress may not know yet; who takes over fences them
 //
 // A file whose mouthful is forming belongs to nobody for certain: its gatherer may have died. Whoever meets it abandons an old
 // forming mouthful first, by a conditional write that its gatherer's seal contradicts, and then takes the file over.
@@ -62,6 +63,7 @@ const (
 	attrClaim    = "claim"
 	attrUntil    = "claim_until"
 	attrTries    = "tries"
+	attrOwners   = "owners"
 	attrProgress = "progress"
 	attrExpires  = "expires"
 
@@ -134,35 +136,8 @@ type Mouthful struct {
 	tries    int
 	progress progress
 	claim    string
-}
-
-// progress is how far a mouthful got, as the ledger keeps it.
-type progress struct {
-	// Done has a bit for each file of the list that is delivered or quarantined.
-	Done []byte `json:"done,omitempty"`
-	// Files holds those that were begun and are not done, or are quarantined, by their place in the list.
-	Files map[int]fileProgress `json:"files,omitempty"`
-}
-
-type fileProgress struct {
-	// At is the position up to which the rows are durable.
-	At int64 `json:"at,omitempty"`
-	// Tries is how often it could not be read, Reason why.
-	Tries  int    `json:"tries,omitempty"`
-	Reason string `json:"reason,omitempty"`
-}
-
-func (p *progress) done(i int) bool { return i/8 < len(p.Done) && p.Done[i/8]&(1<<(i%8)) != 0 }
-
-func (p *progress) setDone(i int) {
-	for len(p.Done) <= i/8 {
-		p.Done = append(p.Done, 0)
-	}
-	p.Done[i/8] |= 1 << (i % 8)
-}
-
-func (p *progress) clone() progress {
-	return progress{Done: bytes.Clone(p.Done), Files: maps.Clone(p.Files)}
+	// former are the slots that had it before, and may have committed more than progress knows.
+	former []string
 }
 
 // ledger is the table. Its methods may be called concurrently.
@@ -429,89 +404,15 @@ func parseMouthful(id string, it item) (Mouthful, error) {
 			return m, fmt.Errorf("mouthful %q: %w", id, err)
 		}
 	}
+	if owners, ok := it[attrOwners].(*types.AttributeValueMemberSS); ok {
+		m.former = slices.DeleteFunc(owners.Value, func(name string) bool { return name == m.claim })
+	}
 	if p := textOf(it, attrProgress); p != "" {
 		if err := json.Unmarshal([]byte(p), &m.progress); err != nil {
 			return m, fmt.Errorf("mouthful %q: read progress: %w", id, err)
 		}
 	}
 	return m, nil
-}
-
-// claim makes the mouthful this worker's until the given time.
-func (l *ledger) claim(ctx context.Context, id, owner string, now, until time.Time) (Mouthful, error) {
-	it, err := l.update(ctx, id, "SET claim = :me, claim_until = :until ADD tries :one",
-		"(#state = :sealed OR #state = :sent) AND (attribute_not_exists(claim) OR claim = :me OR claim_until < :now)", item{
-			":me": str(owner), ":until": number(until.UnixMilli()), ":now": number(now.UnixMilli()), ":one": number(1),
-			":sealed": str(string(StateSealed)), ":sent": str(string(StateSent)),
-		})
-	if old, ok := refused(err); ok {
-		switch s := State(textOf(old, attrState)); s {
-		case "":
-			return Mouthful{}, errNoMouthful
-		case StateDone:
-			return Mouthful{}, errDone
-		case StateForming, StateAbandoned:
-			return Mouthful{}, fmt.Errorf("a message names the mouthful %q, which is %s", id, s)
-		default:
-		}
-		return Mouthful{}, errClaimed
-	}
-	if err != nil {
-		return Mouthful{}, fmt.Errorf("claim mouthful %q: %w", id, err)
-	}
-	return parseMouthful(id, it)
-}
-
-// The ways to write to a mouthful that is claimed.
-const (
-	keepClaim = "SET claim_until = :until, progress = :progress"
-	giveClaim = "SET progress = :progress REMOVE claim, claim_until"
-	endClaim  = "SET progress = :progress, #state = :done REMOVE claim, claim_until, unsent"
-)
-
-// write notes the progress of a claimed mouthful in one of the ways above; errLost says that the claim is another's.
-func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress, until time.Time) error {
-	doc, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("write progress of mouthful %q: %w", m.ID, err)
-	}
-	values := item{":me": str(m.claim), ":progress": str(string(doc))}
-	switch how {
-	case keepClaim:
-		values[":until"] = number(until.UnixMilli())
-	case endClaim:
-		values[":done"] = str(string(StateDone))
-	}
-	in := &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: str(mouthfulPrefix + m.ID)}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
-		ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}
-	if how == endClaim {
-		in.ExpressionAttributeNames = map[string]string{"#state": attrState}
-	}
-	_, err = l.api.UpdateItem(ctx, in)
-	if old, ok := refused(err); ok {
-		if how == endClaim && State(textOf(old, attrState)) == StateDone {
-			return nil // an earlier write whose answer was lost
-		}
-		return errLost
-	}
-	if err != nil {
-		return fmt.Errorf("write progress of mouthful %q: %w", m.ID, err)
-	}
-	return nil
-}
-
-// quarantine notes on the file's item why it is not read.
-func (l *ledger) quarantine(ctx context.Context, o Object, reason, detail string) error {
-	_, err := l.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: str(o.ledgerKey())}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
-		ExpressionAttributeValues: item{":reason": str(reason), ":detail": str(detail)},
-	})
-	if err != nil {
-		return fmt.Errorf("quarantine %q: %w", o.ID(), err)
-	}
-	return nil
 }
 
 // packList writes a list of files as the ledger keeps it.

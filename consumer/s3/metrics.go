@@ -68,7 +68,7 @@ func newGatherMetrics(reg prometheus.Registerer) *gatherMetrics {
 type workMetrics struct {
 	mouthfuls, unfinished, contended, lost, unknown prometheus.Counter
 	files, fileBytes, textBytes, payloads, cut      prometheus.Counter
-	rewinds, errors                                 prometheus.Counter
+	rewinds, errors, fenced                         prometheus.Counter
 	faults, quarantined                             map[string]prometheus.Counter
 }
 
@@ -86,6 +86,7 @@ func newWorkMetrics(reg prometheus.Registerer) *workMetrics {
 		payloads:    k.counter("payloads_total", "Payloads handed to the pipeline."),
 		cut:         k.counter("oversized_values_total", "Lines or JSON values that were cut because they are longer than the limit."),
 		rewinds:     k.counter("rewinds_total", "Times that a file was read again from an earlier position because the sink asked for it."),
+		fenced:      k.counter("slots_fenced_total", "Former owners of mouthfuls that were fenced at a take-over; only with a sink that commits exactly once."),
 		errors:      k.counter("work_errors_total", "Calls and mouthfuls of a worker that failed and were tried again."),
 		faults:      k.counters("file_faults_total", "Tries to read a file that failed, by reason.", fileReasons()...),
 		quarantined: k.counters("files_quarantined_total", "Files given up, by the reason that stands in the ledger.", fileReasons()...),

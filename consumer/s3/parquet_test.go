@@ -41,9 +41,15 @@ type flowRow struct {
 // flowParquet has n rows in groups of some.
 func flowParquet(t testing.TB, n int, group int64) []byte {
 	t.Helper()
+	return flowParquetFrom(t, 0, n, group)
+}
+
+// flowParquetFrom has rows whose bytes are from, from + 1 and so on.
+func flowParquetFrom(t testing.TB, from, n int, group int64) []byte {
+	t.Helper()
 	rows := make([]flowRow, n)
 	for i := range rows {
-		rows[i] = flowRow{Version: 2, Account: "123456789012", Src: "10.0.0.1", Bytes: int64(i), Start: 1_700_000_000}
+		rows[i] = flowRow{Version: 2, Account: "123456789012", Src: "10.0.0.1", Bytes: int64(from + i), Start: 1_700_000_000}
 	}
 	return parquetOf(t, rows, parquet.MaxRowsPerRowGroup(group), parquet.Compression(&parquet.Gzip))
 }

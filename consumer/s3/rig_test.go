@@ -54,10 +54,12 @@ func (r *rig) announce(key string, size int64) {
 // killer ends a process at one of its requests: before or after the server has carried it out. From then on every request of the
 // process fails, so nothing that it still tries has any effect.
 type killer struct {
-	next  http.RoundTripper
-	at    int  // the request that is the last one; 0 is none
-	after bool // that one is carried out
-	die   context.CancelFunc
+	next http.RoundTripper
+	at   int // the request that is the last one; 0 is none
+	// onBroker makes the first request to the broker the last one.
+	onBroker bool
+	after    bool // that one is carried out
+	die      context.CancelFunc
 
 	mu   sync.Mutex
 	seen int
@@ -90,6 +92,25 @@ func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	k.die()
 	return nil, errKilled
+}
+
+// strike counts a request to the broker, and says whether it is the last one.
+func (k *killer) strike() (now bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.dead {
+		return false, errKilled
+	}
+	k.seen++
+	k.dead = k.onBroker || k.at > 0 && k.seen == k.at
+	return k.dead, nil
+}
+
+// end is a death at no request.
+func (k *killer) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.dead = true
 }
 
 func (k *killer) struck() bool {

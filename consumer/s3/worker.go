@@ -24,13 +24,15 @@ import (
 // maxRetryDelay bounds the pause before a mouthful is tried again.
 const maxRetryDelay = time.Hour
 
-// WorkerDeps is what a Worker works with. All fields are needed.
+// WorkerDeps is what a Worker works with. All fields but Slots are needed.
 type WorkerDeps struct {
 	SQS       SQS
 	Store     Store
 	Ledger    DynamoDB
 	Processor stream.Processor
 	Budget    stream.Budget
+	// Slots is the sink behind Processor, when it commits exactly once; nil when it delivers at least once.
+	Slots Slots
 	// IsHeader says whether a line names the fields of the lines after it.
 	IsHeader func(line []byte) bool
 	Log      zerolog.Logger
@@ -84,15 +86,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.ready.Store(true)
 	var slots sync.WaitGroup
-	for range w.cfg.Work.Slots {
-		slots.Go(func() { w.slot(ctx) })
+	for i := range w.cfg.Work.Slots {
+		slots.Go(func() {
+			p := &place{w: w, number: i}
+			w.slot(ctx, p)
+			p.leave(ctx)
+		})
 	}
 	slots.Wait()
 	return nil
 }
 
 // slot reads one mouthful after another.
-func (w *Worker) slot(ctx context.Context) {
+func (w *Worker) slot(ctx context.Context, p *place) {
 	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 20 * time.Second}
 	for ctx.Err() == nil {
 		out, err := w.d.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
@@ -101,7 +107,7 @@ func (w *Worker) slot(ctx context.Context) {
 		})
 		if err == nil && len(out.Messages) > 0 {
 			w.busy.Add(1)
-			err = w.take(ctx, out.Messages[0])
+			err = w.take(ctx, p, out.Messages[0])
 			w.busy.Add(-1)
 		}
 		if err == nil {
@@ -131,7 +137,7 @@ func mouthfulNamed(body string) (id string, ok bool) {
 }
 
 // take claims the mouthful that a message names, and reads it.
-func (w *Worker) take(ctx context.Context, msg types.Message) error {
+func (w *Worker) take(ctx context.Context, p *place, msg types.Message) error {
 	id, ok := mouthfulNamed(aws.ToString(msg.Body))
 	if !ok {
 		w.m.unknown.Inc()
@@ -139,7 +145,7 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 		return nil
 	}
 	now := time.Now()
-	m, err := w.ledger.claim(ctx, id, w.name+"/"+newID(now), now, now.Add(w.cfg.Work.Visibility))
+	m, err := w.ledger.claim(ctx, id, p.owner(now), w.d.Slots != nil, now, now.Add(w.cfg.Work.Visibility))
 	switch {
 	case errors.Is(err, errDone):
 		return w.deleteMessage(ctx, msg)
@@ -153,9 +159,15 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 	case err != nil:
 		return err
 	}
-	j := &job{m: m, p: m.progress, until: now.Add(w.cfg.Work.Visibility), receipt: aws.ToString(msg.ReceiptHandle)}
+	j := &job{m: m, place: p, p: m.progress, until: now.Add(w.cfg.Work.Visibility), receipt: aws.ToString(msg.ReceiptHandle)}
 	if j.p.Files == nil {
 		j.p.Files = map[int]fileProgress{}
+	}
+	if p.slot != nil {
+		if err := w.succeed(ctx, j); err != nil {
+			j.fault = err
+			return w.end(ctx, j, msg)
+		}
 	}
 	return w.read(ctx, j, msg)
 }
@@ -163,12 +175,25 @@ func (w *Worker) take(ctx context.Context, msg types.Message) error {
 // job is a claimed mouthful.
 type job struct {
 	m       Mouthful
+	place   *place
 	receipt string
 
 	mu    sync.Mutex
 	p     progress
 	until time.Time // of the claim
 	fault error     // of the sink, the first one
+}
+
+// goesOn says whether a further file may be begun. With exactly once none is after a fault of the sink, when less is known here than
+// was perhaps committed.
+func (j *job) goesOn() bool {
+	if j.place.slot == nil {
+		return true
+	}
+	j.mu.Lock()
+	fault := j.fault
+	j.mu.Unlock()
+	return fault == nil && j.partial() < maxPartial
 }
 
 func (j *job) snapshot() progress {
@@ -191,13 +216,16 @@ func (w *Worker) read(ctx context.Context, j *job, msg types.Message) error {
 	})
 	var files errgroup.Group
 	files.SetLimit(w.cfg.Work.Files)
+	if j.place.slot != nil {
+		files.SetLimit(1) // a slot has one transaction at a time
+	}
 	before := j.snapshot()
 	for i := range j.m.Files {
 		if before.done(i) {
 			continue
 		}
 		files.Go(func() error {
-			if life.Err() == nil {
+			if life.Err() == nil && j.goesOn() {
 				w.file(life, j, i)
 			}
 			return nil
@@ -208,6 +236,7 @@ func (w *Worker) read(ctx context.Context, j *job, msg types.Message) error {
 	keeping.Wait()
 	if errors.Is(context.Cause(life), errLost) {
 		w.m.lost.Inc()
+		j.place.spoil()
 		return fmt.Errorf("mouthful %q: %w", j.m.ID, errLost)
 	}
 	return w.end(ctx, j, msg)
@@ -219,6 +248,10 @@ func (w *Worker) file(ctx context.Context, j *job, i int) {
 	j.mu.Lock()
 	p := j.p.Files[i]
 	j.mu.Unlock()
+	if slot := j.place.slot; slot != nil {
+		slot.Enter(o.ID(), &stint{w: w, j: j, i: i})
+		defer slot.Leave(o.ID())
+	}
 	at, err := w.readFile(ctx, o, p.At)
 	p.At = at
 	fault, bad := errors.AsType[*FileError](err)
@@ -299,18 +332,24 @@ func (w *Worker) end(ctx context.Context, j *job, msg types.Message) error {
 			tries = max(tries, j.p.Files[i].Tries)
 		}
 	}
-	how := giveClaim
-	if done {
+	how, until := giveClaim, time.Time{}
+	switch {
+	case done:
 		how = endClaim
+	case j.place.slot != nil && j.fault != nil:
+		// More may be committed than is known here: the next owner has to fence this one and ask.
+		how, until = keepClaim, time.UnixMilli(0)
+		j.place.spoil()
 	}
 	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
-		err := w.ledger.write(soon, &j.m, how, j.p, time.Time{})
+		err := w.ledger.write(soon, &j.m, how, j.p, until)
 		if err == nil {
 			break
 		}
 		if errors.Is(err, errLost) || time.Now().After(j.until) || retry.Sleep(soon, again.Next()) != nil {
 			w.m.lost.Inc()
+			j.place.spoil()
 			return err
 		}
 	}

@@ -73,9 +73,7 @@ func TestB3OneWorkerPerMouthful(t *testing.T) {
 		go func() { defer close(ended); _ = first.Run(ctx) }()
 		r.wait(time.Minute, "the first worker has a mouthful", func() bool { return first.Busy() == 1 })
 		synctest.Wait()
-		dead.mu.Lock()
-		dead.dead = true
-		dead.mu.Unlock()
+		dead.end()
 		die()
 		<-ended
 

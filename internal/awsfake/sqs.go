@@ -44,6 +44,7 @@ type queue struct {
 	later    []uint64  // delayed or in flight
 	due      time.Time // no message of later becomes visible before
 	received int       // in flight at present
+	delayed  int       // not yet visible for the first time
 }
 
 type redrivePolicy struct {
@@ -116,7 +117,7 @@ func (q *SQS) Depth(name string) (visible, inFlight, delayed int) {
 		return 0, 0, 0
 	}
 	u.settle(q, q.server.now())
-	return len(u.ready), u.received, len(u.later) - u.received
+	return u.visible(), u.received, u.delayed
 }
 
 // url is where the SDK believes a queue to be. Only its last part matters.
@@ -142,6 +143,7 @@ func (q *SQS) put(u *queue, body string, delay time.Duration, now time.Time) *me
 	m := &message{id: q.lastID, body: body, sent: now, visibleAt: now.Add(delay)}
 	u.messages[m.id] = m
 	if delay > 0 {
+		u.delayed++
 		u.putAside(m.id, m.visibleAt)
 	} else {
 		u.ready = append(u.ready, m.id)
@@ -154,6 +156,9 @@ func (q *SQS) wake() {
 	close(q.changed)
 	q.changed = make(chan struct{})
 }
+
+// visible counts the messages that a receiver may have.
+func (u *queue) visible() int { return len(u.messages) - u.received - u.delayed }
 
 // putAside keeps a message that becomes visible at at.
 func (u *queue) putAside(id uint64, at time.Time) {
@@ -184,6 +189,8 @@ func (u *queue) settle(q *SQS, now time.Time) {
 			if m.inFlight {
 				m.inFlight = false
 				u.received--
+			} else {
+				u.delayed--
 			}
 			if most, err := u.redrive.Max.Int64(); err == nil && most > 0 && int64(m.receives) >= most {
 				if dead, err := q.find(u.redrive.Target); err == nil {

@@ -103,9 +103,9 @@ func (q *SQS) getAttributes(c *call) (any, error) {
 		u.settle(q, c.now)
 		all := [][2]string{
 			{"QueueArn", "arn:aws:sqs:" + q.server.cfg.Region + ":" + q.server.cfg.Account + ":" + u.name},
-			{"ApproximateNumberOfMessages", strconv.Itoa(len(u.ready))},
+			{"ApproximateNumberOfMessages", strconv.Itoa(u.visible())},
 			{"ApproximateNumberOfMessagesNotVisible", strconv.Itoa(u.received)},
-			{"ApproximateNumberOfMessagesDelayed", strconv.Itoa(max(0, len(u.later)-u.received))},
+			{"ApproximateNumberOfMessagesDelayed", strconv.Itoa(u.delayed)},
 			{"VisibilityTimeout", strconv.Itoa(int(u.visibility / time.Second))},
 			{"ReceiveMessageWaitTimeSeconds", strconv.Itoa(int(u.wait / time.Second))},
 			{"DelaySeconds", strconv.Itoa(int(u.delay / time.Second))},
@@ -162,7 +162,7 @@ func (q *SQS) deleteQueue(c *call) (any, error) {
 func (q *SQS) purge(c *call) (any, error) {
 	return q.withQueue(c, nil, func(u *queue) (any, error) {
 		clear(u.messages)
-		u.ready, u.later, u.received = nil, nil, 0
+		u.ready, u.later, u.received, u.delayed = nil, nil, 0, 0
 		return object{}, nil
 	})
 }
