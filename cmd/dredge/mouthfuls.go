@@ -21,7 +21,6 @@ import (
 	"dredge/consumer/s3"
 	"dredge/flowlog"
 	"dredge/pipeline"
-	"dredge/sink/kafka"
 )
 
 // mouthfuls is the reading of flow logs from S3, as one process does it.
@@ -63,12 +62,9 @@ func s3Clients(c config.AWSConfig, base aws.Config) (*sqs.Client, *awss3.Client,
 }
 
 // newMouthfuls makes what reads S3 into p, and forms mouthfuls where the queue for that is configured; nil when nothing is.
-func newMouthfuls(c config.Config, base aws.Config, p *pipeline.Pipeline, log zerolog.Logger, reg prometheus.Registerer) (*mouthfuls, error) {
+func newMouthfuls(c config.Config, base aws.Config, p *pipeline.Pipeline, slots s3.Slots, log zerolog.Logger, reg prometheus.Registerer) (*mouthfuls, error) {
 	if !c.S3.Enabled() {
 		return nil, nil //nolint:nilnil // nothing is to be made
-	}
-	if c.Sink.Type == config.SinkKafka && c.Sink.Kafka.Mode == kafka.ExactlyOnce {
-		return nil, errors.New("sink.kafka.mode: exactly-once is not to be had for files in S3; write at-least-once, or read only a stream")
 	}
 	queues, files, ledger := s3Clients(c.AWS, base)
 	var (
@@ -76,7 +72,8 @@ func newMouthfuls(c config.Config, base aws.Config, p *pipeline.Pipeline, log ze
 		err error
 	)
 	m.worker, err = s3.NewWorker(c.S3, s3.WorkerDeps{
-		SQS: queues, Store: files, Ledger: ledger, Processor: processor(p), Budget: p.Budget(), IsHeader: flowlog.IsHeader, Log: log, Metrics: reg,
+		SQS: queues, Store: files, Ledger: ledger, Processor: processor(p), Budget: p.Budget(), Slots: slots,
+		IsHeader: flowlog.IsHeader, Log: log, Metrics: reg,
 	})
 	if err != nil || c.S3.Gather.Queue == "" {
 		return &m, err

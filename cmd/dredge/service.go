@@ -107,7 +107,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	if s.mouthfuls, err = newMouthfuls(c, clients.base, s.core.pipeline, log, reg); err != nil {
+	if s.mouthfuls, err = newMouthfuls(c, clients.base, s.core.pipeline, s.outputs.slots, log, reg); err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	if readsKinesis(c) {

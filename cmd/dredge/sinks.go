@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"dredge/config"
 	"dredge/consumer/kinesis"
+	"dredge/consumer/s3"
 	"dredge/row"
 	"dredge/row/encode"
 	"dredge/sink"
@@ -23,6 +25,8 @@ import (
 type outputs struct {
 	sink       sink.Sink
 	deadLetter sink.DeadLetter
+	// slots is the sink once more when it commits exactly once, for what has no leases; else nil.
+	slots s3.Slots
 	// check tries the connections, makes the topics that are missing and may be made, and says what is wrong.
 	check func(context.Context) error
 	// describe names the sink and its guarantee for people.
@@ -70,7 +74,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 	case config.SinkKafka:
 		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{
 			Encoder: enc, Minute: minute, DeadLetter: out.deadLetter, Registry: reg, Log: log,
-			Application: c.Kinesis.Application, Leases: leases, Letters: inTransaction,
+			Application: application(c), Leases: leases, Letters: inTransaction,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("sink.kafka: %w", err)
@@ -78,6 +82,9 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 		letterCheck := out.check
 		out.check = func(ctx context.Context) error { return errors.Join(k.Check(ctx), letterCheck(ctx)) }
 		out.sink = k
+		if exactlyOnce {
+			out.slots = slots{k}
+		}
 		out.describe = describeKafka(c.Sink.Kafka)
 		out.add(func() error { k.Close(); return nil })
 	case config.SinkFile:
@@ -108,6 +115,20 @@ func describeKafka(c kafka.Config) string {
 	}
 	return text + ", at least once"
 }
+
+// application is whose transactional ids they are. A service without a stream goes by its ledger.
+func application(c config.Config) string { return cmp.Or(c.Kinesis.Application, c.S3.LedgerTable) }
+
+// slots makes a Kafka sink's slots those of S3.
+type slots struct{ sink *kafka.Sink }
+
+// Slot implements s3.Slots.
+func (s slots) Slot(name string) s3.Slot { return slot{s.sink.Slot(name)} }
+
+type slot struct{ *kafka.Slot }
+
+// Enter implements s3.Slot.
+func (s slot) Enter(partition string, st s3.Stint) { s.Slot.Enter(partition, st) }
 
 // workerLeases is the worker's leases for a sink that is made before the worker.
 type workerLeases struct{ worker *kinesis.Worker }

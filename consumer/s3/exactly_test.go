@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"dredge/consumer/internal/retry"
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 
