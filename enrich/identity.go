@@ -78,8 +78,7 @@ func factsOf(id *party) facts {
 }
 
 // identities makes each Identity once and finds it again by its content, so that a million endpoints share the few thousand
-// that differ in workload, zone or subnet. Nothing is ever removed: handles live as long as the process, and so do their
-// identities.
+// that differ in workload, zone or subnet. Nothing is ever removed: rows refer to identities for as long as a sink holds them.
 type identities struct {
 	internet *party
 

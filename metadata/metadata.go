@@ -2,7 +2,8 @@
 //
 // A View is the state of knowledge. Its look-ups are wait-free, allocation-free and touch no network. They answer with
 // handles and a Grade that says why a name is believed; only Grade.Names grades put a name into a row (docs/design.md,
-// identity over time). Handles stay valid as long as the process lives. Knowledge only grows under a View: a later look-up may
+// identity over time). A scope's, workload's or place's handle never stands for anything else; what lies behind the retention is
+// forgotten, and a forgotten endpoint's handle is given to another a while later, so nobody keeps those. Knowledge only grows under a View: a later look-up may
 // see more events than an earlier one, and an answer never claims a watermark whose events it did not see.
 package metadata
 

@@ -175,3 +175,21 @@ func BenchmarkObserve(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkNetworks tells a scope 100,000 delegated prefixes in every round; one operation is one event.
+func BenchmarkNetworks(b *testing.B) {
+	const prefixes = 100_000
+	b.ReportAllocs()
+	for b.Loop() {
+		s := newStore(b)
+		e := event.Event{Op: event.Assign, Src: "bench", Scope: "vpc-1", From: 1000}
+		for i := range prefixes {
+			e.CIDR = netip.PrefixFrom(benchIP(16*i), 28).String()
+			e.Owner = fmt.Sprintf("eni:eni-%07x", i/16)
+			if err := s.Apply(&e); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/prefixes, "ns/event")
+}

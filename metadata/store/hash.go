@@ -30,8 +30,11 @@ func (s *Store) dump() []string {
 	dumpTable(&s.wide, func(k key16, list []interval, st keyState) {
 		s.dumpAddress(add, metadata.Scope(k.scope), netip.AddrFrom16(k.addr), k.port, list, st)
 	})
-	for h := uint32(1); h <= uint32(s.owners.names.len()); h++ {
+	for h := uint32(1); h < s.owners.names.end(); h++ {
 		f := s.owners.facts(h)
+		if f.ep.Owner == "" { // swept
+			continue
+		}
 		add("owner %+v scope %s", f.ep, s.ScopeName(f.scope))
 		for _, v := range f.wl {
 			add("owner %s workload %+v %+v", f.ep.Owner, v.stamp, *s.Workload(v.val))
@@ -43,21 +46,15 @@ func (s *Store) dump() []string {
 	for sc := metadata.NoScope; sc == metadata.NoScope || s.ScopeName(sc) != ""; sc++ {
 		rec, name := s.scope(sc), s.ScopeName(sc)
 		add("scope %s watermark %d", name, rec.watermark.Load())
-		if t := rec.nets.Load(); t != nil {
-			for p, claims := range t.byPrefix {
-				for _, n := range claims {
-					add("network %s %s %s %v %v %+v", name, p, n.owner, n.begins, n.ends, n.info)
-					for _, r := range n.routes {
-						add("route %s %s %s %s %v", name, p, n.owner, s.ScopeName(r.to), r.begin)
-					}
+		rec.nets.each(func(p netip.Prefix, claims []*network) {
+			for _, n := range claims {
+				add("network %s %s %s %v %v %+v", name, p, n.owner, n.begins, n.ends, n.info)
+				for _, r := range n.routes {
+					add("route %s %s %s %s %v", name, p, n.owner, s.ScopeName(r.to), r.begin)
 				}
 			}
-		}
-		if t := rec.coverage.Load(); t != nil {
-			for p, vs := range t.byPrefix {
-				add("coverage %s %s %+v", name, p, vs)
-			}
-		}
+		})
+		rec.coverage.each(func(p netip.Prefix, vs []version[logged]) { add("coverage %s %s %+v", name, p, vs) })
 	}
 	slices.Sort(lines)
 	return lines

@@ -76,8 +76,8 @@ func newCollector(s *Store) *collector {
 		keys:      desc("addresses", "Addresses, and claimed ports of addresses, of which something is known."),
 		tenures:   desc("tenures", "Tenures of owners over addresses, past ones included."),
 		bytes:     desc("table_bytes", "Memory of the address tables in bytes: slots, tenures and evidence, without owners."),
-		owners:    desc("endpoints", "Interfaces, pods and tasks that were ever told."),
-		workloads: desc("workloads", "Distinct workloads that were ever told."),
+		owners:    desc("endpoints", "Interfaces, pods and tasks of which something is known."),
+		workloads: desc("workloads", "Distinct workloads of which something is known."),
 		lag:       desc("watermark_lag_seconds", "How far behind the clock a source has told everything; sources that never say are absent.", "source"),
 		idle:      desc("idle_sources", "Sources that have been silent for longer than idle_after."),
 	}

@@ -2,8 +2,6 @@ package store
 
 import (
 	"cmp"
-	"encoding/binary"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,73 +14,13 @@ import (
 
 // scope is one routing domain.
 type scope struct {
-	mu sync.Mutex // for writers
-	// nets and coverage are replaced as a whole on every change.
-	nets     atomic.Pointer[prefixes[[]*network]]
-	coverage atomic.Pointer[prefixes[[]version[logged]]]
+	mu       sync.Mutex // for writers
+	nets     prefixes[[]*network]
+	coverage prefixes[[]version[logged]]
 	// delegates says that an interface was ever told to have a prefix of its own.
 	delegates atomic.Bool
 	// watermark is the time up to which every source of the scope has told everything, 0 when none ever said.
 	watermark atomic.Int64
-}
-
-// prefixes finds values by longest prefix. Immutable: readers walk the lengths that occur, from long to short.
-type prefixes[V any] struct {
-	lens4, lens6 []int
-	byPrefix     map[netip.Prefix]V
-	// by4 has the IPv4 ones again, by length: a number is found several times faster than a netip.Prefix.
-	by4 [33]map[uint32]V
-}
-
-// with returns a copy in which p has the value v.
-func (t *prefixes[V]) with(p netip.Prefix, v V) *prefixes[V] {
-	out := &prefixes[V]{byPrefix: map[netip.Prefix]V{}}
-	if t != nil {
-		*out = *t
-		out.byPrefix = maps.Clone(t.byPrefix)
-	}
-	out.byPrefix[p] = v
-	lens := &out.lens4
-	if p.Addr().Is6() {
-		lens = &out.lens6
-	} else {
-		level := maps.Clone(out.by4[p.Bits()])
-		if level == nil {
-			level = map[uint32]V{}
-		}
-		level[number4(p.Addr(), p.Bits())] = v
-		out.by4[p.Bits()] = level
-	}
-	if !slices.Contains(*lens, p.Bits()) {
-		*lens = append(slices.Clone(*lens), p.Bits())
-		slices.SortFunc(*lens, func(a, b int) int { return cmp.Compare(b, a) })
-	}
-	return out
-}
-
-// number4 is the first bits of an IPv4 address as a number.
-func number4(ip netip.Addr, bits int) uint32 {
-	b := ip.As4()
-	return uint32(uint64(binary.BigEndian.Uint32(b[:])) >> (32 - bits) << (32 - bits))
-}
-
-func (t *prefixes[V]) lens(ip netip.Addr) []int {
-	switch {
-	case t == nil:
-		return nil
-	case ip.Is4():
-		return t.lens4
-	default:
-		return t.lens6
-	}
-}
-
-func (t *prefixes[V]) get(ip netip.Addr, bits int) V {
-	if ip.Is4() {
-		return t.by4[bits][number4(ip, bits)]
-	}
-	p, _ := ip.Prefix(bits)
-	return t.byPrefix[p]
 }
 
 // network is what one owner claims of one prefix. Immutable.
@@ -144,11 +82,7 @@ func insertMark(ms []mark, m mark) []mark {
 func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	t := sc.nets.Load()
-	var claims []*network
-	if t != nil {
-		claims = t.byPrefix[p]
-	}
+	claims := sc.nets.at(p)
 	n := &network{prefix: p, owner: e.Owner}
 	i, found := slices.BinarySearchFunc(claims, e.Owner, func(n *network, owner string) int { return cmp.Compare(n.owner, owner) })
 	if found {
@@ -179,16 +113,12 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 	if n.delegated() {
 		sc.delegates.Store(true)
 	}
-	sc.nets.Store(t.with(p, claims))
+	sc.nets.set(p, claims)
 }
 
 // loadNetwork adds what was told of a network elsewhere. The scope's lock is held.
 func (sc *scope) loadNetwork(told *network) {
-	t := sc.nets.Load()
-	var claims []*network
-	if t != nil {
-		claims = slices.Clone(t.byPrefix[told.prefix])
-	}
+	claims := slices.Clone(sc.nets.at(told.prefix))
 	i, found := slices.BinarySearchFunc(claims, told.owner, func(n *network, owner string) int { return cmp.Compare(n.owner, owner) })
 	n := &network{prefix: told.prefix, owner: told.owner}
 	if found {
@@ -212,7 +142,7 @@ func (sc *scope) loadNetwork(told *network) {
 	if n.delegated() {
 		sc.delegates.Store(true)
 	}
-	sc.nets.Store(t.with(told.prefix, claims))
+	sc.nets.set(told.prefix, claims)
 }
 
 func (n *network) addRoute(r route) {
@@ -224,9 +154,8 @@ func (n *network) addRoute(r route) {
 
 // declared returns the most specific network that covers ip at t, leaving interfaces' own prefixes out unless delegated.
 func (sc *scope) declared(ip netip.Addr, t int64, delegated bool) *network {
-	nets := sc.nets.Load()
-	for _, bits := range nets.lens(ip) {
-		for _, n := range nets.get(ip, bits) {
+	for _, bits := range sc.nets.lens(ip) {
+		for _, n := range sc.nets.get(ip, bits) {
 			if n.delegated() == delegated && n.claimed(t) {
 				return n
 			}
@@ -237,9 +166,8 @@ func (sc *scope) declared(ip netip.Addr, t int64, delegated bool) *network {
 
 // routed returns where the most specific routes for ip lead at t; ok is false when they disagree or there is none.
 func (sc *scope) routed(ip netip.Addr, t int64) (to metadata.Scope, disagree bool) {
-	nets := sc.nets.Load()
-	for _, bits := range nets.lens(ip) {
-		for _, n := range nets.get(ip, bits) {
+	for _, bits := range sc.nets.lens(ip) {
+		for _, n := range sc.nets.get(ip, bits) {
 			for _, r := range n.routes {
 				if !n.holds(r.begin, t) {
 					continue
@@ -281,25 +209,80 @@ func (sc *scope) tellCoverage(e *event.Event, p netip.Prefix) {
 	}
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	t := sc.coverage.Load()
-	var vs []version[logged]
-	if t != nil {
-		vs = t.byPrefix[p]
-	}
-	vs, changed := merge(vs, version[logged]{stamp{e.Start(), e.Rver, e.Obs, e.Src}, val}, compareLogged)
+	vs, changed := merge(sc.coverage.at(p), version[logged]{stamp{e.Start(), e.Rver, e.Obs, e.Src}, val}, compareLogged)
 	if changed {
-		sc.coverage.Store(t.with(p, vs))
+		sc.coverage.set(p, vs)
 	}
 }
 
 // covered answers from the most specific prefix that says something about t.
 func (sc *scope) covered(ip netip.Addr, t int64) (said logged, ok bool) {
-	c := sc.coverage.Load()
-	for _, bits := range c.lens(ip) {
-		vs := c.get(ip, bits)
+	for _, bits := range sc.coverage.lens(ip) {
+		vs := sc.coverage.get(ip, bits)
 		if i := at(vs, t); i >= 0 && vs[i].val.to > t {
 			return vs[i].val, true
 		}
 	}
 	return logged{}, false
+}
+
+// trim forgets the networks and the coverage that ended before horizon.
+func (sc *scope) trim(horizon int64) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.nets.each(func(p netip.Prefix, claims []*network) {
+		kept := claims[:0:0]
+		changed := false
+		for _, n := range claims {
+			k := n.trim(horizon)
+			changed = changed || k != n
+			if k != nil {
+				kept = append(kept, k)
+			}
+		}
+		switch {
+		case changed && len(kept) == 0:
+			sc.nets.remove(p)
+		case changed:
+			sc.nets.set(p, kept)
+		}
+	})
+	sc.coverage.each(func(p netip.Prefix, vs []version[logged]) {
+		n := 0
+		for n < len(vs) && (vs[n].val.to <= horizon || n+1 < len(vs) && vs[n+1].from <= horizon) {
+			n++
+		}
+		switch {
+		case n == len(vs):
+			sc.coverage.remove(p)
+		case n > 0:
+			sc.coverage.set(p, slices.Clone(vs[n:]))
+		}
+	})
+}
+
+// trim returns n without what ended before horizon: nil when nothing is left, n itself when nothing ended.
+func (n *network) trim(horizon int64) *network {
+	over := func(b mark) bool {
+		for _, e := range n.ends {
+			if e.at > b.at {
+				return e.at+e.acc <= horizon
+			}
+		}
+		return false
+	}
+	k := *n
+	k.begins = slices.DeleteFunc(slices.Clone(n.begins), over)
+	k.routes = slices.DeleteFunc(slices.Clone(n.routes), func(r route) bool { return over(r.begin) })
+	k.ends = slices.DeleteFunc(slices.Clone(n.ends), func(e mark) bool {
+		before := func(b mark) bool { return b.at < e.at }
+		return e.at+e.acc <= horizon && !slices.ContainsFunc(k.begins, before) && !slices.ContainsFunc(k.routes, func(r route) bool { return before(r.begin) })
+	})
+	switch {
+	case len(k.begins)+len(k.routes)+len(k.ends) == 0:
+		return nil
+	case len(k.begins) == len(n.begins) && len(k.routes) == len(n.routes) && len(k.ends) == len(n.ends):
+		return n
+	}
+	return &k
 }

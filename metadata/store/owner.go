@@ -31,6 +31,9 @@ type owner struct {
 
 const soleNone = 1<<32 - 1
 
+// hasNetwork notes that ow was told to have a network.
+func (ow *owner) hasNetwork() { ow.sole.Store(soleNone) }
+
 // mayHold says whether anything was ever told or seen of ow and ip.
 func (ow *owner) mayHold(ip netip.Addr) bool {
 	sole := ow.sole.Load()
@@ -169,13 +172,21 @@ type owners struct {
 	placeID map[metadata.Place]uint32
 	places  paged[place]
 
-	workloadMu sync.Mutex
-	workloadID map[metadata.Workload]uint32
-	workloads  paged[metadata.Workload]
+	workloadMu  sync.Mutex
+	workloadID  map[metadata.Workload]uint32
+	workloads   paged[atomic.Pointer[metadata.Workload]]
+	noWorkloads *[pageSize]atomic.Pointer[metadata.Workload] // stands for the pages of which nothing is left
+	noWorkload  metadata.Workload
+
+	// marks is set while a sweep is going on.
+	marks atomic.Pointer[marks]
 }
 
 func newOwners() *owners {
-	o := &owners{names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[metadata.Place]uint32{{}: 0}}
+	o := &owners{
+		names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[metadata.Place]uint32{{}: 0},
+		noWorkloads: new([pageSize]atomic.Pointer[metadata.Workload]),
+	}
 	_, none := o.list.add()
 	none.set(&facts{})
 	o.workloads.add()
@@ -183,16 +194,21 @@ func newOwners() *owners {
 	return o
 }
 
-// intern returns the handle of an owner.
+// intern returns the handle of an owner. sweeper.writers, or sweeper.snapshots, is held as long as nothing refers to it.
 func (o *owners) intern(name string) uint32 {
-	return o.names.intern(name, func(h uint32, name string) {
-		_, ow := o.list.add()
+	h := o.names.intern(name, func(h uint32, name string) {
+		if h == o.list.n {
+			o.list.add()
+		}
+		ow := o.list.at(h)
 		f := &facts{ep: metadata.Endpoint{Owner: name}}
 		if eni, ok := strings.CutPrefix(name, eniPrefix); ok {
 			f.ep.ENI = eni
 		}
 		ow.set(f)
 	})
+	o.note(h)
+	return h
 }
 
 func (o *owners) facts(h uint32) *facts { return o.list.at(h).facts.Load() }
@@ -218,16 +234,36 @@ func (o *owners) workloadCount() int {
 	return len(o.workloadID)
 }
 
+// workloadEnd is one more than the largest handle of a workload.
+func (o *owners) workloadEnd() uint32 {
+	o.workloadMu.Lock()
+	defer o.workloadMu.Unlock()
+	return o.workloads.n
+}
+
+// workloadOf returns what a handle stands for: an empty one for handle 0 and for what was swept.
+func (o *owners) workloadOf(h uint32) *metadata.Workload {
+	if p := o.workloads.find(h); p != nil {
+		if w := p.Load(); w != nil {
+			return w
+		}
+	}
+	return &o.noWorkload
+}
+
 // workload returns the handle of a workload; equal ones share it.
 func (o *owners) workload(w metadata.Workload) metadata.WorkloadID {
 	o.workloadMu.Lock()
 	defer o.workloadMu.Unlock()
 	h, ok := o.workloadID[w]
 	if !ok {
-		var p *metadata.Workload
+		var p *atomic.Pointer[metadata.Workload]
 		h, p = o.workloads.add()
-		*p = w
+		p.Store(&w)
 		o.workloadID[w] = h
+	}
+	if m := o.marks.Load(); m != nil {
+		mark1(m.workloads, h)
 	}
 	return metadata.WorkloadID(h)
 }
@@ -236,7 +272,7 @@ func (o *owners) compareWorkloads(a, b metadata.WorkloadID) int {
 	if a == b {
 		return 0
 	}
-	x, y := o.workloads.at(uint32(a)), o.workloads.at(uint32(b))
+	x, y := o.workloadOf(uint32(a)), o.workloadOf(uint32(b))
 	return cmp.Or(strings.Compare(x.App, y.App), strings.Compare(x.AppSource, y.AppSource), strings.Compare(x.Cluster, y.Cluster),
 		strings.Compare(x.Account, y.Account), strings.Compare(x.VPC, y.VPC), strings.Compare(x.Region, y.Region), strings.Compare(x.Team, y.Team))
 }

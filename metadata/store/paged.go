@@ -1,16 +1,19 @@
 package store
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 const (
 	pageBits = 12
 	pageSize = 1 << pageBits
 )
 
-// paged is an append-only list whose elements never move, so that readers need no lock. Writers need one. Handle 0 exists from
-// the start and stands for nothing.
+// paged is a list that grows, whose elements do not move under a reader, so that readers need no lock. Writers need one. Handle 0
+// exists from the start and stands for nothing.
 type paged[T any] struct {
-	// dir is replaced as a whole when a page is added; pages are shared by all of its versions.
+	// dir is replaced as a whole when a page is added or replaced; pages are shared by all of its versions.
 	dir atomic.Pointer[[]*[pageSize]T]
 	n   uint32
 }
@@ -37,6 +40,9 @@ func (p *paged[T]) at(h uint32) *T {
 	return &(*p.dir.Load())[h>>pageBits][h&(pageSize-1)]
 }
 
+// page returns the page with handle h.
+func (p *paged[T]) page(h uint32) *[pageSize]T { return (*p.dir.Load())[h>>pageBits] }
+
 // find is at for handles that come from outside; nil when there is no such page.
 func (p *paged[T]) find(h uint32) *T {
 	pages := *p.dir.Load()
@@ -44,4 +50,11 @@ func (p *paged[T]) find(h uint32) *T {
 		return nil
 	}
 	return &pages[h>>pageBits][h&(pageSize-1)]
+}
+
+// replace puts page in the place of the one with handle h: who has the old directory goes on with the old page.
+func (p *paged[T]) replace(h uint32, page *[pageSize]T) {
+	dir := slices.Clone(*p.dir.Load())
+	dir[h>>pageBits] = page
+	p.dir.Store(&dir)
 }

@@ -58,6 +58,8 @@ var ErrSnapshot = errors.New("bad snapshot")
 // addresses is locked while it is copied, never while w is written to. It writes in pieces of about a megabyte, and neither
 // flushes nor closes w.
 func (s *Store) WriteSnapshot(w io.Writer) error {
+	s.sweeper.snapshots.RLock()
+	defer s.sweeper.snapshots.RUnlock()
 	out := &snapshotWriter{s: s, w: w, names: [3]uint32{1, 1, 1}} // the handles 0 stand for nothing
 	sources := s.watermarks.save()
 	out.raw([]byte(snapshotMagic))
@@ -67,7 +69,7 @@ func (s *Store) WriteSnapshot(w io.Writer) error {
 		b = append(b, k.addr[:]...)
 		return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, k.scope), k.port)
 	})
-	for h := uint32(1); h <= uint32(s.owners.names.len()); h++ {
+	for h := uint32(1); h < s.owners.names.end(); h++ {
 		out.facts(h, s.owners.facts(h))
 		out.cut(sectionFacts, sectionSize)
 	}
@@ -119,10 +121,10 @@ func (o *snapshotWriter) cut(kind byte, size int) {
 		return
 	}
 	s := o.s
-	o.list(sectionScopes, 0, s.scopeNames.len(), func(h uint32) { o.texts = appendText(o.texts, s.scopeNames.name(h)) })
-	o.list(sectionOwners, 1, s.owners.names.len(), func(h uint32) { o.texts = appendText(o.texts, s.owners.names.name(h)) })
-	o.list(sectionWorkloads, 2, s.owners.workloadCount(), func(h uint32) {
-		w := s.owners.workloads.at(h)
+	o.list(sectionScopes, 0, s.scopeNames.end(), func(h uint32) { o.texts = appendText(o.texts, s.scopeNames.name(h)) })
+	o.list(sectionOwners, 1, s.owners.names.end(), func(h uint32) { o.texts = appendText(o.texts, s.owners.facts(h).ep.Owner) }) // none when it was swept
+	o.list(sectionWorkloads, 2, s.owners.workloadEnd(), func(h uint32) {
+		w := s.Workload(metadata.WorkloadID(h))
 		for _, t := range [...]string{w.App, w.AppSource, w.Cluster, w.Account, w.VPC, w.Region, w.Team} {
 			o.texts = appendText(o.texts, t)
 		}
@@ -131,11 +133,11 @@ func (o *snapshotWriter) cut(kind byte, size int) {
 	o.buf = o.buf[:0]
 }
 
-// list writes the names of one kind up to handle last that were not written yet.
-func (o *snapshotWriter) list(kind byte, which, last int, name func(uint32)) {
-	for o.names[which] <= uint32(last) {
+// list writes the names of one kind below handle end that were not written yet.
+func (o *snapshotWriter) list(kind byte, which int, end uint32, name func(uint32)) {
+	for o.names[which] < end {
 		o.texts = o.texts[:0]
-		for ; o.names[which] <= uint32(last) && len(o.texts) < sectionSize; o.names[which]++ {
+		for ; o.names[which] < end && len(o.texts) < sectionSize; o.names[which]++ {
 			name(o.names[which])
 		}
 		o.section(kind, o.texts)
@@ -231,13 +233,10 @@ func appendMarks(b []byte, ms []mark) []byte {
 
 func (o *snapshotWriter) networks(sc metadata.Scope, rec *scope) {
 	var claims []*network
-	if t := rec.nets.Load(); t != nil {
-		for _, list := range t.byPrefix {
-			claims = append(claims, list...)
-		}
-	}
-	coverage := rec.coverage.Load()
-	if len(claims) == 0 && coverage == nil {
+	rec.nets.each(func(_ netip.Prefix, list []*network) { claims = append(claims, list...) })
+	covers := map[netip.Prefix][]version[logged]{}
+	rec.coverage.each(func(p netip.Prefix, vs []version[logged]) { covers[p] = vs })
+	if len(claims)+len(covers) == 0 {
 		return
 	}
 	b := binary.AppendUvarint(o.buf, uint64(sc))
@@ -253,12 +252,8 @@ func (o *snapshotWriter) networks(sc metadata.Scope, rec *scope) {
 			b = appendEndpoint(appendStamp(b, n.info[i].stamp), &n.info[i].val)
 		}
 	}
-	if coverage == nil {
-		o.buf = binary.AppendUvarint(b, 0)
-		return
-	}
-	b = binary.AppendUvarint(b, uint64(len(coverage.byPrefix)))
-	for p, vs := range coverage.byPrefix {
+	b = binary.AppendUvarint(b, uint64(len(covers)))
+	for p, vs := range covers {
 		b = binary.AppendUvarint(appendPrefix(b, p), uint64(len(vs)))
 		for i := range vs {
 			v := &vs[i].val

@@ -20,6 +20,8 @@ import (
 // told until then is true, but no answer relies on its being complete. The error wraps ErrSnapshot when the snapshot is to
 // blame. Memory use beyond the store's own is bounded whatever r holds. It reads r to the end of the snapshot, buffered.
 func (s *Store) ReadSnapshot(r io.Reader) error {
+	s.sweeper.snapshots.RLock()
+	defer s.sweeper.snapshots.RUnlock()
 	in := &snapshotReader{s: s, r: bufio.NewReaderSize(r, 1<<16), texts: map[string]string{}, scopes: []uint32{0}, owners: []uint32{0}, workloads: []uint32{0}}
 	if err := in.all(); err != nil {
 		return fmt.Errorf("reading identity snapshot: section %d: %w", in.sections, err)
@@ -121,7 +123,11 @@ func (in *snapshotReader) section(kind byte, c *cursor) error {
 		}
 	case sectionOwners:
 		for c.more() {
-			in.owners = append(in.owners, s.owners.intern(string(c.text())))
+			h := uint32(0) // stands in for one that was swept
+			if name := c.text(); len(name) > 0 {
+				h = s.owners.intern(string(name))
+			}
+			in.owners = append(in.owners, h)
 		}
 	case sectionWorkloads:
 		for c.more() {
@@ -188,6 +194,7 @@ func (in *snapshotReader) evidence(c *cursor) (ports bool) {
 		e := p.evidence()
 		if e.owner != 0 {
 			e.owner = c.handle(in.owners, uint64(e.owner))
+			c.bad = c.bad || e.owner == 0
 		}
 		in.told = append(in.told, packEvidence(&e))
 	}
@@ -351,17 +358,16 @@ func (in *snapshotReader) networks(c *cursor) {
 	defer sc.mu.Unlock()
 	for _, n := range nets {
 		sc.loadNetwork(n)
+		if h := in.s.owners.names.get("", n.owner); h != 0 {
+			in.s.owners.list.at(h).hasNetwork()
+		}
 	}
 	for _, x := range covers {
-		t := sc.coverage.Load()
-		var vs []version[logged]
-		if t != nil {
-			vs = t.byPrefix[x.p]
-		}
+		vs := sc.coverage.at(x.p)
 		for _, v := range x.vs {
 			vs, _ = merge(vs, v, compareLogged)
 		}
-		sc.coverage.Store(t.with(x.p, vs))
+		sc.coverage.set(x.p, vs)
 	}
 }
 

@@ -49,6 +49,7 @@ type Store struct {
 	v4         addresses[key4]
 	wide       addresses[key16]
 	watermarks *watermarks
+	sweeper    sweeper
 
 	// guard is how far before a flow an owner must be unique, skew what is added on both sides, in milliseconds.
 	guard, skew int64
@@ -66,7 +67,7 @@ func New(cfg metadata.Config, deps Dependencies) (*Store, error) {
 		return nil, fmt.Errorf("making identity store: %w", err)
 	}
 	s := &Store{
-		cfg: cfg, now: deps.Now, scopeNames: newIndex(), owners: newOwners(),
+		cfg: cfg, now: deps.Now, scopeNames: newIndex(), owners: newOwners(), sweeper: sweeper{dead: map[uint32][]uint32{}},
 		guard: 60_000, skew: cfg.ClockSkew.Milliseconds(),
 	}
 	if s.now == nil {
@@ -169,6 +170,8 @@ func (s *Store) Apply(e *event.Event) error {
 		return err
 	}
 	s.metrics.applied(e.Op)
+	s.sweeper.writers.RLock()
+	defer s.sweeper.writers.RUnlock()
 	told := *e
 	scope := s.InternScope(e.Scope)
 	now := s.now()
@@ -207,7 +210,9 @@ func (s *Store) tellNetwork(e *event.Event, sc metadata.Scope) {
 	}
 	s.scope(sc).tellNetwork(e, p, to)
 	if e.Owner != "" && e.Op == event.Assign {
-		s.owners.describe(s.owners.intern(e.Owner), e, s.interfaceScope(e, sc), s.ScopeName)
+		owner := s.owners.intern(e.Owner)
+		s.owners.list.at(owner).hasNetwork()
+		s.owners.describe(owner, e, s.interfaceScope(e, sc), s.ScopeName)
 	}
 }
 
@@ -356,9 +361,12 @@ func (s *Store) Observe(x Sighting) bool {
 		s.metrics.sightingsFuture.Inc()
 		return false
 	}
-	if owner == 0 {
+	s.sweeper.writers.RLock()
+	defer s.sweeper.writers.RUnlock()
+	if owner = s.owners.names.get(eniPrefix, x.ENI); owner == 0 {
 		owner = s.owners.intern(eniPrefix + x.ENI)
 	}
+	s.owners.note(owner)
 	if metadata.Scope(s.owners.list.at(owner).scope.Load()) != sc && sc != metadata.Public {
 		s.owners.describe(owner, &event.Event{}, sc, s.ScopeName)
 	}
@@ -386,7 +394,15 @@ func (s *Store) intervals(sc metadata.Scope, ip netip.Addr, port uint32) (list t
 	return s.wide.get(makeKey16(sc, ip, port))
 }
 
-// Trim forgets what ended before now less the retention. The newest closed tenure of an address is kept for seven times as long.
+// For how many retentions the last known owner of an address is remembered. There are only so many IPv4 addresses; IPv6 addresses and
+// single ports may be a pod's, or a task's, and never another's.
+const (
+	lastKnown4    = 7
+	lastKnownWide = 2
+)
+
+// Trim forgets what ended before now less the retention, and the owners and workloads of which nothing is left then. The newest
+// closed tenure of an address is kept for longer.
 func (s *Store) Trim(now time.Time) {
 	floor := now.Add(-s.cfg.Retention).UnixMilli()
 	if floor <= s.floor.Load() {
@@ -394,9 +410,13 @@ func (s *Store) Trim(now time.Time) {
 	}
 	s.floor.Store(floor)
 	horizon := floor - s.guard - s.skew - 1000
-	last := now.Add(-7 * s.cfg.Retention).UnixMilli()
-	trim(s, &s.v4, hashKey4, func(key4) bool { return true }, horizon, last)
-	trim(s, &s.wide, hashKey16, func(k key16) bool { return netip.AddrFrom16(k.addr).Is4In6() }, horizon, last)
+	last := func(retentions int64) int64 { return now.UnixMilli() - retentions*s.cfg.Retention.Milliseconds() }
+	trim(s, &s.v4, hashKey4, func(key4) bool { return true }, horizon, last(lastKnown4))
+	trim(s, &s.wide, hashKey16, func(k key16) bool { return netip.AddrFrom16(k.addr).Is4In6() }, horizon, last(lastKnownWide))
+	for sc := metadata.NoScope; sc == metadata.NoScope || s.ScopeName(sc) != ""; sc++ {
+		s.scope(sc).trim(horizon)
+	}
+	s.sweepOwners(now)
 }
 
 func trim[K comparable](s *Store, a *addresses[K], rehash func(K) uint64, v4 func(K) bool, horizon, last int64) {

@@ -294,8 +294,5 @@ func (s *Store) Endpoint(id metadata.EndpointID) *metadata.Endpoint {
 
 // Workload implements metadata.View.
 func (s *Store) Workload(id metadata.WorkloadID) *metadata.Workload {
-	if w := s.owners.workloads.find(uint32(id)); w != nil {
-		return w
-	}
-	return s.owners.workloads.at(0)
+	return s.owners.workloadOf(uint32(id))
 }
