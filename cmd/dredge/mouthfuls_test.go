@@ -5,8 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -17,22 +15,6 @@ import (
 	"dredge/config"
 	"dredge/internal/telemetry"
 )
-
-// s3Files serves files by path, as S3 does.
-func s3Files(t *testing.T, files map[string][]byte) string {
-	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		data, ok := files[r.URL.Path]
-		if !ok || r.Method != http.MethodGet {
-			w.WriteHeader(http.StatusNotFound)
-			fmt.Fprint(w, `<Error><Code>NoSuchKey</Code><Message>none</Message></Error>`)
-			return
-		}
-		http.ServeContent(w, r, "", time.Now(), bytes.NewReader(data))
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
-}
 
 // A service without a stream reads what S3 announces: gatherer, worker, pipeline and sink in one process.
 func TestServiceReadsS3(t *testing.T) {
@@ -50,7 +32,8 @@ func TestServiceReadsS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.AWS.SQSEndpoint = srv.URL()
-	c.AWS.S3Endpoint = s3Files(t, map[string][]byte{"/flows/AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz": text.Bytes()})
+	c.AWS.S3Endpoint = srv.URL()
+	srv.S3().CreateBucket("flows", false)
 	c.Kinesis = config.Default().Kinesis
 	c.S3.LedgerTable, c.S3.Gather.MaxAge = "ledger", time.Second
 	c.S3.Gather.Queue, c.S3.MouthfulQueue = srv.SQS().CreateQueue("files"), srv.SQS().CreateQueue("mouthfuls")
@@ -68,11 +51,12 @@ func TestServiceReadsS3(t *testing.T) {
 		t.Error("a Kinesis worker without a stream")
 	}
 	for range 2 { // announced twice
-		err := srv.SQS().Send("files", `{"Records":[{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"flows"},`+
-			fmt.Sprintf(`"object":{"key":"AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz","size":%d}}}]}`, text.Len()))
-		if err != nil {
+		if err := srv.S3().Announce("flows", "files", "AWSLogs/", ".log.gz"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if _, err := srv.S3().Put("flows", "AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz", text.Bytes()); err != nil {
+		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

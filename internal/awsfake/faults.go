@@ -53,6 +53,8 @@ type Fault struct {
 	Seed uint64
 	// Stream, Shard and Table restrict the fault to requests that name them. Shard does not match writes, which name none.
 	Stream, Shard, Table string
+	// Key restricts the fault to requests for that key of S3.
+	Key string
 	// Account restricts the fault to requests that this account's credentials signed.
 	Account string
 	// Code, Message and Status are the answer of kind Failure; Status defaults to 400.
@@ -132,6 +134,7 @@ func (f *Fault) matches(c *call) bool {
 		f.Account != "" && f.Account != c.account,
 		f.Stream != "" && (c.service.name != "kinesis" || f.Stream != c.resource),
 		f.Table != "" && (c.service.name != "dynamodb" || f.Table != c.resource),
+		f.Key != "" && f.Key != c.key,
 		f.Shard != "" && f.Shard != c.shard:
 		return false
 	}
@@ -145,8 +148,11 @@ func (f *Fault) failure(c *call) *apiError {
 		return throttled(c)
 	case InternalError:
 		code := "InternalFailure"
-		if c.service.name == "dynamodb" {
+		switch c.service.name {
+		case "dynamodb":
 			code = "InternalServerError"
+		case "s3":
+			code = "InternalError"
 		}
 		return &apiError{Code: code, Message: "internal error on order", Status: http.StatusInternalServerError}
 	case Unavailable:
@@ -171,6 +177,8 @@ func throttled(c *call) *apiError {
 		return &apiError{Code: "RequestLimitExceeded", Message: "Request limit exceeded. (on order)", Status: http.StatusServiceUnavailable}
 	case "ecs", "sts":
 		return failure("ThrottlingException", "Rate exceeded (on order)")
+	case "s3":
+		return &apiError{Code: "SlowDown", Message: "Please reduce your request rate. (on order)", Status: http.StatusServiceUnavailable}
 	case "sqs":
 		return failure("RequestThrottled", "Rate exceeded (on order)")
 	}

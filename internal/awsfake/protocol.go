@@ -33,6 +33,8 @@ const (
 	formatRPC
 	// formatQuery is the form-encoded protocol of older services, answered in XML.
 	formatQuery
+	// formatREST is S3's: methods and paths, answered in XML and headers.
+	formatREST
 )
 
 // service is one X-Amz-Target prefix.
@@ -65,8 +67,10 @@ type call struct {
 	region      string
 	resource    string
 	shard       string
-	truncated   bool // break an event stream in the middle of its first event
-	partial     bool // leave every second entry of a batch undone
+	key         string        // of S3
+	request     *http.Request // of S3; its body was read
+	truncated   bool          // break an event stream in the middle of its first event
+	partial     bool          // leave every second entry of a batch undone
 }
 
 // decode reads the request's parameters into the struct that in points to. Field names are the parameters' names.
@@ -160,7 +164,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	c.ctx, c.now = r.Context(), s.now()
 	c.account, c.region = signer(r)
 	c.account, c.region = cmp.Or(c.account, s.cfg.Account), cmp.Or(c.region, s.cfg.Region)
-	c.resource, c.shard = target(c)
+	if c.format != formatREST {
+		c.resource, c.shard = target(c)
+	}
 	order := s.faults.next(c)
 	result, err := s.run(c, order)
 	if s.cfg.Observe != nil {
@@ -177,6 +183,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()
 		return es.serve(ctx, c, w)
+	}
+	if a, ok := result.(*s3Answer); ok {
+		return replyS3(w, c, a)
 	}
 	buf := s.answers.get()
 	defer s.answers.put(buf)
@@ -249,8 +258,12 @@ func reply(w http.ResponseWriter, c *call, status int, body []byte) error {
 
 func (s *Server) replyError(w http.ResponseWriter, c *call, err error) error {
 	fault := asFault(err)
-	if c.format == formatQuery {
+	switch c.format {
+	case formatQuery:
 		return replyQueryError(w, c, fault)
+	case formatREST:
+		return replyS3Error(w, c, fault)
+	default:
 	}
 	doc := object{{"__type", c.service.errorPrefix + fault.Code}, {"message", fault.Message}}
 	return reply(w, c, fault.Status, c.encode(nil, append(doc, fault.Extra...)))
@@ -261,7 +274,7 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	var from io.Reader = r.Body
-	if r.Header.Get("Content-Encoding") == "gzip" {
+	if r.Header.Get("Content-Encoding") == "gzip" && !isS3(r) {
 		z, err := gzip.NewReader(r.Body)
 		if err != nil {
 			return nil, failure("SerializationException", "reading a compressed request: %v", err)
@@ -287,6 +300,9 @@ func (s *Server) route(r *http.Request, body []byte) (*call, *apiError) {
 	contentType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	var prefix string
 	switch {
+	case isS3(r):
+		c.service = s.services[s3Target]
+		return c, c.routeS3(r)
 	case r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor":
 		// POST /service/{service}/operation/{operation}
 		parts := strings.Split(r.URL.Path, "/")

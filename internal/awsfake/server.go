@@ -1,4 +1,4 @@
-// Package awsfake is an AWS in memory: Kinesis, DynamoDB, SQS, and the inventories of EC2 and ECS (with a little STS and
+// Package awsfake is an AWS in memory: Kinesis, DynamoDB, SQS, S3, and the inventories of EC2 and ECS (with a little STS and
 // CloudWatch) behind the wire protocols that the SDKs speak, with faults on order.
 //
 // It serves unmodified clients: aws-sdk-go-v2 and the Java KCL by polling, in JSON 1.0 and 1.1, in the CBOR that the Java
@@ -7,7 +7,7 @@
 // operation that is not built answers UnknownOperationException. Credentials are not checked and nothing is written to disk.
 //
 // Three doors lead in: Listen and Serve for real sockets, Transport for clients in the same process without any I/O, and
-// the Go methods of Kinesis and DynamoDB for generators and assertions.
+// the Go methods of Kinesis, DynamoDB, SQS and S3 for generators and assertions.
 package awsfake
 
 import (
@@ -64,10 +64,10 @@ func AllLimits() Limits {
 // Request is what Observe is told about one request.
 type Request struct {
 	At        time.Time
-	Service   string // kinesis, dynamodb, sqs, ec2, ecs, sts, monitoring
+	Service   string // kinesis, dynamodb, sqs, s3, ec2, ecs, sts, monitoring
 	Account   string // whose credentials signed it
 	Operation string
-	Resource  string // stream, consumer or table, when the request names one
+	Resource  string // stream, consumer, table or bucket, when the request names one
 	Shard     string
 	Error     string // error code; empty when the operation succeeded, even if its answer was then lost
 }
@@ -78,6 +78,7 @@ type Server struct {
 	kinesis  *Kinesis
 	dynamodb *DynamoDB
 	sqs      *SQS
+	s3       *S3
 	faults   faults
 	answers  answerBuffers
 	services map[string]service
@@ -113,10 +114,12 @@ func New(cfg Config) *Server {
 	s.kinesis = newKinesis(s)
 	s.dynamodb = newDynamoDB(s)
 	s.sqs = newSQS(s)
+	s.s3 = newS3(s)
 	s.services = map[string]service{
 		"Kinesis_20131202":                   {name: "kinesis", operations: s.kinesis.operations()},
 		"DynamoDB_20120810":                  {name: "dynamodb", errorPrefix: "com.amazonaws.dynamodb.v20120810#", operations: s.dynamodb.operations()},
 		"AmazonSQS":                          {name: "sqs", errorPrefix: "com.amazonaws.sqs#", operations: s.sqs.operations()},
+		s3Target:                             {name: "s3", operations: s.s3.operations()},
 		"AmazonEC2ContainerServiceV20141113": {name: "ecs", operations: s.ecsOperations()},
 		"GraniteServiceVersion20100801":      {name: "monitoring", operations: map[string]operation{"PutMetricData": accept}},
 		"AWSSecurityTokenServiceV20110615":   {name: "sts", operations: nil},
@@ -129,6 +132,9 @@ func (s *Server) Kinesis() *Kinesis { return s.kinesis }
 
 // SQS is the direct way to the queues.
 func (s *Server) SQS() *SQS { return s.sqs }
+
+// S3 is the direct way to the buckets.
+func (s *Server) S3() *S3 { return s.s3 }
 
 // DynamoDB is the direct way to the tables.
 func (s *Server) DynamoDB() *DynamoDB { return s.dynamodb }

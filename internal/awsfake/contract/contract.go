@@ -1,4 +1,4 @@
-// Package contract is what a consumer relies on in Kinesis and DynamoDB, as test suites that take an SDK client. awsfake runs
+// Package contract is what a consumer relies on in Kinesis, DynamoDB, SQS and S3, as test suites that take an SDK client. awsfake runs
 // them, and so can any emulator or AWS itself; where an emulator is known to differ, the caller declares a
 // Deviation, and the check in question is left out and logged.
 package contract
