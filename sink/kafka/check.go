@@ -145,10 +145,10 @@ func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (
 func (c *Config) settings(ctx context.Context, admin *kadm.Client, t keyedTopic) (map[string]string, error) {
 	for tries := 0; ; tries++ {
 		settings, err := c.settingsNow(ctx, admin, t)
-		if !errors.Is(err, kerr.UnknownTopicOrPartition) || !c.CreateTopic || tries == unknownTopicRetries {
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) || !c.CreateTopic || tries == unknownTopicTries {
 			return settings, err
 		}
-		pause := time.NewTimer(settingsPause)
+		pause := time.NewTimer(unknownTopicPause)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -158,8 +158,11 @@ func (c *Config) settings(ctx context.Context, admin *kadm.Client, t keyedTopic)
 	}
 }
 
-// settingsPause is how long is waited for a broker to learn of a topic.
-const settingsPause = 300 * time.Millisecond
+// How often and after what pause a broker is asked again for a topic that it does not know: some 10 s.
+const (
+	unknownTopicTries = 30
+	unknownTopicPause = 300 * time.Millisecond
+)
 
 func (c *Config) settingsNow(ctx context.Context, admin *kadm.Client, t keyedTopic) (map[string]string, error) {
 	configs, err := admin.DescribeTopicConfigs(ctx, t.name)

@@ -89,13 +89,7 @@ func (w *txWriter) commit(ctx context.Context, tx *transaction) (attempted bool,
 	if err != nil {
 		return false, err
 	}
-	if err := produce(ctx, tx.client, records...); err != nil {
-		return false, err
-	}
-	if err := w.producer.check(ctx); err != nil {
-		return false, err
-	}
-	return true, endTransaction(ctx, tx.client)
+	return w.finish(ctx, tx, records)
 }
 
 // endTransaction commits what client has in its transaction. Every record in it must have been acknowledged.
@@ -158,6 +152,7 @@ func (w *txWriter) settle(tx *transaction) {
 // recover finds out where the shard stands after tx failed with cause, by a take-over. A commit without an answer may have
 // landed; then its Writes are reported as if it had been answered. Otherwise the Writer is at its end: rewind, fenced or refused.
 func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool, cause error) {
+	w.sink.metrics.tx.fencedBy(cause)
 	m, log := w.sink.metrics.tx, w.sink.log.With().Str("partition", w.partition).Logger()
 	if attempted {
 		m.outcomes[txUnknown].Inc()

@@ -97,6 +97,11 @@ func endsTransaction(err error) bool {
 		kerr.DuplicateSequenceNumber, kerr.TransactionCoordinatorFenced, kerr.OperationNotAttempted)
 }
 
+// fenced says that the broker took this producer for one whose place another has, or whose transaction has timed out.
+func fenced(err error) bool {
+	return is(err, kerr.ProducerFenced, kerr.InvalidProducerEpoch) || errors.Is(err, errEpochChanged)
+}
+
 func is(err error, targets ...*kerr.Error) bool {
 	for _, e := range targets {
 		if errors.Is(err, e) {

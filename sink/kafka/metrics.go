@@ -111,6 +111,14 @@ type txMetrics struct {
 	commit    prometheus.Histogram
 	takeOver  prometheus.Histogram
 	adoptions prometheus.Counter
+	fenced    prometheus.Counter
+}
+
+// fencedBy counts a producer whose transaction ended with err, if that says that it was fenced.
+func (m *txMetrics) fencedBy(err error) {
+	if fenced(err) {
+		m.fenced.Inc()
+	}
 }
 
 func newTxMetrics(reg prometheus.Registerer) *txMetrics {
@@ -134,12 +142,15 @@ func newTxMetrics(reg prometheus.Registerer) *txMetrics {
 			Name: "dredge_sink_kafka_adopted_positions_total", Help: "Positions of leases taken over into the checkpoints topic.",
 		}),
 	}
+	m.fenced = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "dredge_sink_kafka_fenced_producers_total", Help: "Producers that a broker refused because another has taken their shard over, or their transaction has timed out.",
+	})
 	for _, o := range []string{txCommitted, txAborted, txUnknown} {
 		m.outcomes[o] = outcomes.WithLabelValues(o)
 	}
 	for _, e := range []string{endRewind, endFenced, endRefused} {
 		m.ends[e] = ends.WithLabelValues(e)
 	}
-	reg.MustRegister(outcomes, ends, m.commit, m.takeOver, m.adoptions)
+	reg.MustRegister(outcomes, ends, m.commit, m.takeOver, m.adoptions, m.fenced)
 	return m
 }

@@ -89,7 +89,11 @@ func (p *positions) read(ctx context.Context, key string) (value []byte, found b
 	if err != nil {
 		return nil, false, err
 	}
-	ends, err := admin.ListEndOffsets(ctx, p.topic)
+	ends, err := newest(ctx, admin, p.topic)
+	if is(err, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID) {
+		part.values = nil
+		return nil, false, errNoCheckpoints // the client had not noticed yet
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("asking for the end of topic %q: %w", p.topic, err)
 	}

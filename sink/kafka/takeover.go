@@ -123,14 +123,22 @@ func (s *Sink) takeOver(ctx context.Context, partition string, id producerID, po
 	return p, at, nil
 }
 
-// record reads what was committed last under id.
+// record reads what was committed last under id. A topic that was just made is not known to every broker at once.
 func (s *Sink) record(ctx context.Context, id producerID) (value []byte, found bool, err error) {
-	value, found, err = s.positions.read(ctx, id.key)
-	if errors.Is(err, errNoCheckpoints) {
-		err = &stream.PermanentError{Err: fmt.Errorf("exactly_once.checkpoints_topic: %q does not exist; `dredge check` makes it when create_topic is set",
-			s.cfg.ExactlyOnce.CheckpointsTopic)}
+	for range unknownTopicTries {
+		if value, found, err = s.positions.read(ctx, id.key); !errors.Is(err, errNoCheckpoints) {
+			return value, found, err
+		}
+		pause := time.NewTimer(unknownTopicPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, false, ctx.Err()
+		}
 	}
-	return value, found, err
+	return nil, false, &stream.PermanentError{Err: fmt.Errorf("exactly_once.checkpoints_topic: %q does not exist; `dredge check` makes it when create_topic is set",
+		s.cfg.ExactlyOnce.CheckpointsTopic)}
 }
 
 // committed is the position that was committed last under id; "" when there is none.
@@ -199,7 +207,7 @@ func (s *Sink) explain(doing, topic string, err error) error {
 // fence makes a producer under id. When it returns, no other producer under that id can write any more, and its open
 // transaction is ended.
 func (s *Sink) fence(ctx context.Context, id string) (*producer, error) {
-	opts, err := s.cfg.transactional(s.log, s.metrics, id)
+	opts, err := s.cfg.transactional(s.log, s.metrics, claimed(id))
 	if err != nil {
 		return nil, err
 	}

@@ -320,6 +320,7 @@ func (w *txWriter) Close(ctx context.Context) error {
 	clean := w.acks.Err() == nil
 	if w.tx != nil {
 		ctx, cancel := context.WithTimeout(ctx, abortTimeout)
+		w.sink.metrics.tx.fencedBy(w.tx.failed())
 		clean = clean && w.tx.failed() == nil && w.abort(ctx)
 		cancel()
 	}
@@ -336,6 +337,7 @@ func (w *txWriter) abort(ctx context.Context) bool {
 		return false
 	}
 	if err := client.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		w.sink.metrics.tx.fencedBy(err)
 		return false
 	}
 	w.sink.metrics.tx.outcomes[txAborted].Inc()

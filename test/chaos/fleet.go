@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// worker is one dredge process. Its rows come out of its standard output: what it wrote before a kill is in the pipe and is counted.
+// worker is one dredge process. Without Kafka its rows come out of its standard output: what it wrote before a kill is in the pipe and is
+// counted.
 type worker struct {
 	id    string
 	cmd   *exec.Cmd
+	log   string        // its file
 	ended chan struct{} // closed when the process has ended and all it wrote was counted
 }
 
@@ -26,6 +28,7 @@ type fleet struct {
 	plan    plan
 	url     string
 	ledger  *ledger
+	config  string // the workers' configuration file; empty when their rows go to standard output
 	readers errgroup.Group
 	started int
 }
@@ -40,16 +43,21 @@ func (f *fleet) start(ctx context.Context) (*worker, error) {
 	})
 	w.cmd.Env = append(w.cmd.Env,
 		"AWS_ACCESS_KEY_ID=chaos", "AWS_SECRET_ACCESS_KEY=chaos", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
-		"DREDGE_HTTP_LISTEN=",
 		"DREDGE_AWS_KINESIS_ENDPOINT="+f.url, "DREDGE_AWS_DYNAMODB_ENDPOINT="+f.url,
 		"DREDGE_KINESIS_APPLICATION="+application, "DREDGE_KINESIS_STREAM_NAME="+streamName,
 		"DREDGE_KINESIS_WORKER_ID="+w.id, "DREDGE_KINESIS_FAILOVER_TIME="+f.plan.failover.String(),
 		"DREDGE_KINESIS_SHARD_SYNC_INTERVAL=5s",
-		"DREDGE_SINK_TYPE=file", "DREDGE_SINK_FILE_PATH=-",
-		// Rows wait for as long as a renewal takes to come round before they are written, so that a kill always finds some that are not.
-		"DREDGE_SINK_FILE_FLUSH_INTERVAL="+(f.plan.failover/3).String(), "DREDGE_SINK_FILE_BLOCK_BYTES=16777216",
 	)
-	log, err := os.Create(filepath.Join(f.plan.logs, filepath.Base(f.plan.binary)+"-"+w.id+".log"))
+	if f.config != "" {
+		w.cmd.Args = append(w.cmd.Args, "-c", f.config)
+		w.cmd.Env = append(w.cmd.Env, "DREDGE_HTTP_LISTEN=127.0.0.1:0")
+	} else {
+		w.cmd.Env = append(w.cmd.Env, "DREDGE_HTTP_LISTEN=", "DREDGE_SINK_TYPE=file", "DREDGE_SINK_FILE_PATH=-",
+			// Rows wait for as long as a renewal takes to come round before they are written, so that a kill always finds some that are not.
+			"DREDGE_SINK_FILE_FLUSH_INTERVAL="+(f.plan.failover/3).String(), "DREDGE_SINK_FILE_BLOCK_BYTES=16777216")
+	}
+	w.log = filepath.Join(f.plan.logs, filepath.Base(f.plan.binary)+"-"+w.id+".log")
+	log, err := os.Create(w.log)
 	if err != nil {
 		return nil, err
 	}

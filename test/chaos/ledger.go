@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"dredge/consumer/kinesis/lease"
 	"dredge/row"
@@ -17,6 +19,7 @@ import (
 type entry struct {
 	sequence string
 	bytes    int
+	put      time.Time
 	seen     []uint8
 }
 
@@ -29,7 +32,8 @@ type ledger struct {
 	missing int                 // lines that have not come out
 	in, out int
 	bytes   int64
-	strange int // rows that no payload explains
+	strange int             // rows that no payload explains
+	delays  []time.Duration // from the put of a payload to its first row
 }
 
 func newLedger() *ledger {
@@ -39,7 +43,7 @@ func newLedger() *ledger {
 // put enters a payload.
 func (l *ledger) put(shard, sequence string, lines, size int) {
 	origin, _, _ := strings.Cut(row.LineID(shard, sequence, 0), ".")
-	e := &entry{sequence: sequence, bytes: size, seen: make([]uint8, lines)}
+	e := &entry{sequence: sequence, bytes: size, put: time.Now(), seen: make([]uint8, lines)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.origins[origin] = e
@@ -61,6 +65,9 @@ func (l *ledger) count(e *entry, i int) {
 	}
 	if e.seen[i] == 0 {
 		l.missing--
+		if i == 0 {
+			l.delays = append(l.delays, time.Since(e.put))
+		}
 	}
 	if e.seen[i] < 255 {
 		e.seen[i]++
@@ -78,18 +85,23 @@ func (l *ledger) read(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("read rows: %w", err)
 		}
-		origin, index, ok := rowID(line)
-		l.mu.Lock()
-		l.out++
-		switch e := l.origins[string(origin)]; {
-		case !ok:
-			l.strange++
-		case e == nil:
-			l.early[string(origin)] = append(l.early[string(origin)], index)
-		default:
-			l.count(e, index)
-		}
-		l.mu.Unlock()
+		l.row(line)
+	}
+}
+
+// row counts one row.
+func (l *ledger) row(row []byte) {
+	origin, index, ok := rowID(row)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out++
+	switch e := l.origins[string(origin)]; {
+	case !ok:
+		l.strange++
+	case e == nil:
+		l.early[string(origin)] = append(l.early[string(origin)], index)
+	default:
+		l.count(e, index)
 	}
 }
 
@@ -125,12 +137,18 @@ type tally struct {
 	Twice                  int   // rows that came once more than they should
 	TwiceBytes             int64 // of the payloads' bytes, in proportion
 	Bytes                  int64
+	// Median and Slowest are the median and the 99th percentile of the time from the put of a payload to its first row.
+	Median, Slowest time.Duration
 }
 
 func (l *ledger) tally() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := tally{In: l.in, Out: l.out, Strange: l.strange, Bytes: l.bytes}
+	if n := len(l.delays); n > 0 {
+		slices.Sort(l.delays)
+		t.Median, t.Slowest = l.delays[n/2], l.delays[n*99/100]
+	}
 	for _, list := range l.early {
 		t.Strange += len(list)
 	}

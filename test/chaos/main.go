@@ -3,7 +3,14 @@
 // was lost, and whether what came twice is within the windows that were open at each kill. A build that checkpoints before it delivers
 // is run as well and must be reported as losing: a count that cannot find loss proves nothing.
 //
-// Run it in the root of the repository: go run ./test/chaos -duration 60s -kills 5 -stops 1 -reshards 2
+// With -sink kafka the rows go to a real Kafka cluster that it starts, whose brokers are killed too, and are counted by a reader of
+// committed records. In mode exactly-once nothing may come twice, commits are lost on the way or their answers are, somebody else's
+// transaction stands in the checkpoints topic for a while, and four broken builds must be found out.
+//
+// Run it in the root of the repository:
+//
+//	go run ./test/chaos -duration 60s -kills 5 -stops 1 -reshards 2
+//	go run ./test/chaos -sink kafka -mode exactly-once -duration 90s -kills 4 -stops 1 -reshards 1 -broker-kills 1 -lost-commits 2 -control 0
 package main
 
 import (
@@ -26,6 +33,37 @@ type plan struct {
 	kills, stops, reshards int
 	seed                   uint64
 	binary, logs           string
+
+	// mode and what follows matter with Kafka only.
+	mode                             string
+	brokers                          *brokers // nil when rows go to standard output
+	brokerKills, lostCommits, visits int
+}
+
+const (
+	sinkFile, sinkKafka      = "file", "kafka"
+	exactlyOnce, atLeastOnce = "exactly-once", "at-least-once"
+)
+
+// broken is a build that is wrong on purpose, and what finds it out.
+type broken struct {
+	tag, doc      string
+	stops, visits int
+	// found is its run.
+	found outcome
+}
+
+// brokenBuilds are the negative controls.
+func brokenBuilds(p plan) []broken {
+	if p.mode != exactlyOnce {
+		return []broken{{tag: "chaoscontrol", doc: "checkpoints before it delivers"}}
+	}
+	return []broken{
+		{tag: "chaos_unfenced", doc: "fences nobody", stops: 2},
+		{tag: "chaos_outside", doc: "writes its position after the transaction of the rows, in one of its own"},
+		{tag: "chaos_disorder", doc: "commits a position before the rows up to it"},
+		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", visits: 4},
+	}
 }
 
 func main() {
@@ -43,7 +81,15 @@ func run(ctx context.Context) error {
 		p       plan
 		report  string
 		control time.Duration
+		sink    string
+		nodes   int
 	)
+	flag.StringVar(&sink, "sink", sinkFile, "where rows go: file (standard output) or kafka, a real cluster that is started")
+	flag.StringVar(&p.mode, "mode", atLeastOnce, "of -sink kafka: at-least-once or exactly-once")
+	flag.IntVar(&nodes, "brokers", 3, "of -sink kafka: nodes of the cluster")
+	flag.IntVar(&p.brokerKills, "broker-kills", 5, "of -sink kafka: times that a broker is killed (SIGKILL) and started again")
+	flag.IntVar(&p.lostCommits, "lost-commits", 6, "of -mode exactly-once: commits of which the request or the answer is lost")
+	flag.IntVar(&p.visits, "foreign", 4, "of -mode exactly-once: foreign transactions in the checkpoints topic")
 	flag.DurationVar(&p.duration, "duration", 10*time.Minute, "how long records are written")
 	flag.DurationVar(&p.failover, "failover", 6*time.Second, "failover time of the workers")
 	flag.IntVar(&p.workers, "workers", 3, "dredge processes")
@@ -56,7 +102,13 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&control, "control", time.Minute, "how long the negative control runs; 0 leaves it out")
 	flag.StringVar(&report, "report", "", "file to write the report to, beside standard output")
 	flag.Parse()
+	if sink != sinkFile && sink != sinkKafka || p.mode != exactlyOnce && p.mode != atLeastOnce || p.mode == exactlyOnce && sink == sinkFile {
+		return fmt.Errorf("-sink %q -mode %q: write -sink file, or -sink kafka -mode at-least-once or exactly-once", sink, p.mode)
+	}
 
+	if p.mode != exactlyOnce {
+		p.lostCommits, p.visits = 0, 0
+	}
 	dir, err := os.MkdirTemp("", "dredge-chaos-")
 	if err != nil {
 		return err
@@ -65,26 +117,35 @@ func run(ctx context.Context) error {
 	if p.binary, err = build(ctx, dir, "dredge"); err != nil {
 		return err
 	}
+	if sink == sinkKafka {
+		if p.brokers, err = startBrokers(ctx, nodes, filepath.Join(dir, "kafka")); err != nil {
+			return err
+		}
+		defer p.brokers.stop() //nolint:errcheck // nothing depends on it any more
+	}
 	started := time.Now()
 	result, err := p.run(ctx)
 	if err != nil {
 		return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
 	}
-	var bad *outcome
+	var controls []broken
 	if control > 0 {
+		controls = brokenBuilds(p)
+	}
+	for i := range controls {
+		bad := &controls[i]
 		c := p
 		// Fewer kills than that would leave chance a part; more, and the workers never come to own anything.
-		c.duration, c.kills, c.stops, c.reshards = control, max(3, int(control/(2*c.failover))), 0, 0
-		if c.binary, err = build(ctx, dir, "dredge-hasty", "-tags", "chaoscontrol"); err != nil {
+		c.duration, c.kills, c.reshards = control, max(3, int(control/(2*c.failover))), 0
+		c.stops, c.visits, c.brokerKills, c.lostCommits = bad.stops, bad.visits, 0, 0
+		if c.binary, err = build(ctx, dir, bad.tag, "-tags", bad.tag); err != nil {
 			return err
 		}
-		o, err := c.run(ctx)
-		if err != nil {
-			return fmt.Errorf("negative control: %w; logs of the workers are in %s", err, dir)
+		if bad.found, err = c.run(ctx); err != nil {
+			return fmt.Errorf("negative control %s: %w; logs of the workers are in %s", bad.tag, err, dir)
 		}
-		bad = &o
 	}
-	text, verdict := write(p, result, bad, started)
+	text, verdict := write(p, result, controls, started)
 	fmt.Print(text)
 	if report != "" {
 		if err := os.WriteFile(report, []byte(text), 0o600); err != nil {

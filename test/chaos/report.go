@@ -10,15 +10,15 @@ import (
 )
 
 // write makes the report and says what does not hold.
-func write(p plan, o outcome, control *outcome, started time.Time) (string, error) {
+func write(p plan, o outcome, controls []broken, started time.Time) (string, error) {
 	var errs []error
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Chaos, %s\n", started.UTC().Format("2006-01-02 15:04"))
 	line("%d dredge processes (%s, %d processors), %d shards at the beginning, %d lines/s for %s, failover time %s, seed %d.", p.workers, runtime.Version(), runtime.NumCPU(), p.shards, p.rate, p.duration, p.failover, p.seed)
-	line("Kinesis and DynamoDB are `internal/awsfake` in the process that counts; the workers reach it over loopback. Their rows go to standard output and are counted by `row_id`.")
-	line("Made with `go run ./test/chaos -duration %s -failover %s -workers %d -shards %d -rate %d -kills %d -stops %d -reshards %d -seed %d`.\n",
-		p.duration, p.failover, p.workers, p.shards, p.rate, p.kills, p.stops, p.reshards, p.seed)
+	line("Kinesis and DynamoDB are `internal/awsfake` in the process that counts; the workers reach it over loopback. %s", where(p))
+	line("Made with `go run ./test/chaos%s -duration %s -failover %s -workers %d -shards %d -rate %d -kills %d -stops %d -reshards %d -seed %d`.\n",
+		flags(p), p.duration, p.failover, p.workers, p.shards, p.rate, p.kills, p.stops, p.reshards, p.seed)
 	line("| | |\n| --- | --- |")
 	line("| lines in | %d (%.0f/s) |", o.In, float64(o.In)/p.duration.Seconds())
 	line("| rows out | %d |", o.Out)
@@ -29,9 +29,28 @@ func write(p plan, o outcome, control *outcome, started time.Time) (string, erro
 	line("| kill -9 | %d |\n| SIGSTOP for 2.5 × failover time, then SIGCONT | %d |\n| reshards | %d |\n| refused (throttled) calls | %d |", o.Kills, o.Stops, o.Reshards, o.Throttled)
 	line("| processes that ended by themselves | %d |", o.Died)
 	line("| everything out after the last line was put | %s |", (o.Settled - o.Fed).Round(time.Second))
+	if p.brokers != nil {
+		line("| put into Kinesis → read, committed, from Kafka | p50 %s, p99 %s |", o.Median.Round(time.Millisecond), o.Slowest.Round(time.Millisecond))
+		line("| kill -9 of a broker | %d |", o.BrokerKills)
+	}
+	if p.mode == exactlyOnce {
+		line("| requests to commit, answers to commits that were lost on the way | %d, %d |", o.LostRequests, o.LostAnswers)
+		line("| foreign transactions in the checkpoints topic | %d |", o.Foreign)
+		line("| transactions, as their ends stand in the topic | %d committed, **%d aborted** |", o.Committed, o.Aborted)
+		line("| commits whose outcome was not known, and was looked up | **%.0f** |", o.Unknown)
+		line("| producers that were fenced | **%.0f** |", o.Fenced)
+		line("| records behind a transaction that nobody ends | %d |", o.Hanging)
+		line("| take-overs | %.0f, p99 below %.3g s |", o.TakeOvers, o.TakeOver)
+		line("| commits | p50 below %.3g s, p99 below %.3g s |", o.CommitP5, o.Commit)
+		line("\nFigures of workers are those of their metrics, looked at every second: what a killed one had counted since is missing.")
+		errs = append(errs, proven(o)...)
+	}
 	line("\nA window is the bytes after the checkpoints of the shards that the victim had when it was silenced: what the next owner reads, of which\nthe victim may have delivered any part.\n")
 	if o.Lost > 0 {
 		errs = append(errs, fmt.Errorf("%d lines were lost", o.Lost))
+	}
+	if p.mode == exactlyOnce && o.Twice > 0 {
+		errs = append(errs, fmt.Errorf("%d rows came twice", o.Twice))
 	}
 	if o.TwiceBytes > o.Window {
 		errs = append(errs, fmt.Errorf("%d bytes came twice, more than the windows of %d bytes", o.TwiceBytes, o.Window))
@@ -39,14 +58,15 @@ func write(p plan, o outcome, control *outcome, started time.Time) (string, erro
 	if o.Strange > 0 {
 		errs = append(errs, fmt.Errorf("%d rows came out that nobody put in", o.Strange))
 	}
-	switch {
-	case control == nil:
-		line("The negative control was left out.\n")
-	case control.Lost == 0:
-		errs = append(errs, errors.New("the negative control lost nothing, so this experiment cannot find loss"))
-		line("**The negative control lost nothing**: this experiment cannot find loss.\n")
-	default:
-		line("Negative control, a build that checkpoints before it delivers (`-tags chaoscontrol`), %d kills: %d of %d lines reported as lost.\n", control.Kills, control.Lost, control.In)
+	if len(controls) == 0 {
+		line("The negative controls were left out.\n")
+	}
+	for _, c := range controls {
+		f := c.found
+		line("Negative control, a build that %s (`-tags %s`), %d kills, %d stops: %d of %d lines reported as lost, %d as having come twice.\n", c.doc, c.tag, f.Kills, f.Stops, f.Lost, f.In, f.Twice)
+		if f.Lost == 0 && (p.mode != exactlyOnce || f.Twice == 0) {
+			errs = append(errs, fmt.Errorf("the negative control %s was not found out, so this experiment cannot find what it does", c.tag))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		line("**Failed**: %s.\n", strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -58,6 +78,42 @@ func write(p plan, o outcome, control *outcome, started time.Time) (string, erro
 		line("| %s | %s | %d |", h.At.Round(100*time.Millisecond), h.What, h.Window)
 	}
 	return b.String(), errors.Join(errs...)
+}
+
+// proven says which of the faults that exactly-once is about did not happen: without them the counts prove nothing.
+func proven(o outcome) (errs []error) {
+	for _, f := range []struct {
+		n    float64
+		what string
+	}{{float64(o.Aborted), "transaction was aborted"}, {o.Fenced, "producer was fenced"}, {o.Unknown, "commit had an unknown outcome"}} {
+		if f.n == 0 {
+			errs = append(errs, fmt.Errorf("no %s, so nothing is proven", f.what))
+		}
+	}
+	if o.Hanging > 0 {
+		errs = append(errs, fmt.Errorf("%d records lie behind a transaction that nobody ends", o.Hanging))
+	}
+	return errs
+}
+
+// where says where the rows go.
+func where(p plan) string {
+	if p.brokers == nil {
+		return "Their rows go to standard output and are counted by `row_id`."
+	}
+	return fmt.Sprintf("Their rows go in mode %s to a topic of 12 partitions in a real Kafka 4.3.1 of %d nodes on this machine (%d replicas, of which %d must be in sync), and are counted by `row_id` by a reader of committed records.",
+		p.mode, p.brokers.count, min(3, p.brokers.count), min(2, p.brokers.count))
+}
+
+// flags are those of Kafka.
+func flags(p plan) string {
+	switch {
+	case p.brokers == nil:
+		return ""
+	case p.mode == exactlyOnce:
+		return fmt.Sprintf(" -sink kafka -mode %s -brokers %d -broker-kills %d -lost-commits %d -foreign %d", p.mode, p.brokers.count, p.brokerKills, p.lostCommits, p.visits)
+	}
+	return fmt.Sprintf(" -sink kafka -mode %s -brokers %d -broker-kills %d", p.mode, p.brokers.count, p.brokerKills)
 }
 
 // next is the hash key after key.

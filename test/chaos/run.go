@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,6 +45,7 @@ type outcome struct {
 	Throttled              int
 	Kills, Stops, Reshards int
 	Died                   int // processes that ended without being told to
+	kafkaOutcome
 }
 
 // experiment is one run.
@@ -55,6 +58,8 @@ type experiment struct {
 	workers []*worker
 	random  *rand.Rand
 	begin   time.Time
+	kafka   *kafkaSide // nil when rows go to standard output
+	mu      sync.Mutex // of result and workers
 	result  outcome
 }
 
@@ -82,6 +87,13 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 		faults = append(faults, e.server.Inject(awsfake.Fault{Op: op, Kind: awsfake.Throttle, Probability: 0.03, Seed: p.seed + uint64(i)}))
 	}
 	e.fleet = &fleet{plan: p, url: e.server.URL(), ledger: e.ledger}
+	if p.brokers != nil {
+		if e.kafka, err = newKafkaSide(p, e.ledger); err != nil {
+			return outcome{}, err
+		}
+		defer e.kafka.close()
+		e.fleet.config = e.kafka.config
+	}
 	for range p.workers {
 		w, err := e.fleet.start(ctx)
 		if err != nil {
@@ -93,6 +105,14 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 	feeding, stopFeeding := context.WithTimeout(ctx, p.duration)
 	both.Go(func() error { return e.feed(feeding) })
 	both.Go(func() error { return e.disturb(ctx) })
+	counting, stopCounting := context.WithCancel(ctx)
+	defer stopCounting()
+	if e.kafka != nil {
+		e.kafka.begin(counting, e)
+		both.Go(func() error { return e.disturbBrokers(ctx) })
+		both.Go(func() error { return e.loseCommits(ctx) })
+		both.Go(func() error { return e.visit(ctx) })
+	}
 	err = both.Wait()
 	stopFeeding()
 	if err != nil {
@@ -101,8 +121,16 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 	e.result.Fed = time.Since(e.begin)
 	err = e.settle(ctx)
 	e.result.Settled = time.Since(e.begin)
+	if e.kafka != nil {
+		e.kafka.scraper.look(ctx, e.all())
+	}
 	if err := errors.Join(err, e.stop()); err != nil {
 		return outcome{}, err
+	}
+	if e.kafka != nil {
+		if e.result.kafkaOutcome, err = e.kafka.end(ctx, stopCounting); err != nil {
+			return outcome{}, err
+		}
 	}
 	for _, f := range faults {
 		e.result.Throttled += f.Struck()
@@ -113,12 +141,31 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 
 // stop ends all workers gently and waits until everything they wrote is counted.
 func (e *experiment) stop() error {
-	for _, w := range e.workers {
+	for _, w := range e.all() {
 		if w.alive() {
 			_ = w.signal(syscall.SIGTERM) // it may just have ended
 		}
 	}
 	return e.fleet.readers.Wait()
+}
+
+// all are the present workers.
+func (e *experiment) all() []*worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.workers)
+}
+
+// replace starts a worker in the place of the i-th.
+func (e *experiment) replace(ctx context.Context, i int) error {
+	w, err := e.fleet.start(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.workers[i] = w
+	return nil
 }
 
 // feed puts payloads at the plan's rate until ctx ends.
@@ -191,8 +238,7 @@ func (e *experiment) revive(ctx context.Context) error {
 		}
 		e.result.Died++
 		e.note("ended by itself: "+w.id, 0)
-		var err error
-		if e.workers[i], err = e.fleet.start(ctx); err != nil {
+		if err := e.replace(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -200,6 +246,8 @@ func (e *experiment) revive(ctx context.Context) error {
 }
 
 func (e *experiment) note(what string, window int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.result.Window += window
 	e.result.Happenings = append(e.result.Happenings, happening{time.Since(e.begin), what, window})
 }
@@ -218,9 +266,7 @@ func (e *experiment) kill(ctx context.Context) error {
 	if err := wait(ctx, time.Duration(e.random.IntN(2000))*time.Millisecond); err != nil {
 		return err
 	}
-	var err error
-	e.workers[i], err = e.fleet.start(ctx)
-	return err
+	return e.replace(ctx, i)
 }
 
 // pause stops a process until others have its leases, then lets it go on.
@@ -290,6 +336,9 @@ func (e *experiment) reshard(context.Context) error {
 // settle waits until every line came out, or until nothing has come out for long enough.
 func (e *experiment) settle(ctx context.Context) error {
 	quiet := 5 * e.plan.failover
+	if e.kafka != nil {
+		quiet += 2 * transactionTimeout // what a worker left open, and a lost commit, hold readers back
+	}
 	last, since := -1, time.Now()
 	for {
 		missing, out := e.ledger.outstanding()

@@ -2,7 +2,9 @@
 # Apache Kafka 4.3.1 in KRaft mode, from its Maven artifacts; data are thrown away at every start. `start` prints the bootstrap
 # addresses, with commas.
 #
-#   DREDGE_KAFKA_BROKERS=3   nodes, each a broker and a controller (default 1); from 3 on everything has 3 replicas, of which 2 must be in sync
+#   DREDGE_KAFKA_BROKERS=3           nodes, each a broker and a controller (default 1); from 3 on everything has 3 replicas, of which 2 must be in sync
+#   DREDGE_KAFKA_PROXIES="P1 P2 P3"  a further listener for each node, whose clients are told these ports; kafka.N.proxied in the state
+#                                    folder holds the node's own port, to which whoever listens at P passes on
 #
 # Beside the usual commands: `kill N` ends node N with SIGKILL, `revive N` starts it again on its data.
 name=kafka
@@ -56,7 +58,8 @@ url() {
 
 # render writes the settings of all nodes.
 render() {
-  local n count=$1 voters=() replicas=1 insync=1
+  local n count=$1 voters=() replicas=1 insync=1 listener advertised
+  local -a proxies=(${DREDGE_KAFKA_PROXIES:-})
   local -A controller
   if [ "$count" -ge 3 ]; then replicas=3 insync=2; fi
   rm -rf "$data" && mkdir -p "$data"
@@ -67,7 +70,12 @@ render() {
     voters+=("$n@127.0.0.1:${controller[$n]}")
   done
   for n in $(seq "$count"); do
-    sed -e "s#@NODE@#$n#g; s#@PORT@#$(cat "$state/kafka.$n.port")#g; s#@CONTROLLER@#${controller[$n]}#g; s#@DATA@#$data/$n#g" \
+    listener='' advertised=''
+    if [ -n "${proxies[n - 1]:-}" ]; then
+      free_port >"$state/kafka.$n.proxied"
+      listener=",PROXIED://127.0.0.1:$(cat "$state/kafka.$n.proxied")" advertised=",PROXIED://127.0.0.1:${proxies[n - 1]}"
+    fi
+    sed -e "s#@PROXIED@#$listener#; s#@ADVERTISED@#$advertised#" -e "s#@NODE@#$n#g; s#@PORT@#$(cat "$state/kafka.$n.port")#g; s#@CONTROLLER@#${controller[$n]}#g; s#@DATA@#$data/$n#g" \
       -e "s#@VOTERS@#$(IFS=, && echo "${voters[*]}")#g; s#@REPLICAS@#$replicas#g; s#@INSYNC@#$insync#g" \
       "$here/kafka.properties" >"$data/$n.properties"
     java "${jvm[@]}" kafka.tools.StorageTool format --cluster-id MkU3OEVBNTcwNTJENDM2Qk --config "$data/$n.properties" >"$state/kafka.$n.log" 2>&1
@@ -134,7 +142,7 @@ halt() {
 
 stop() {
   halt
-  rm -f "$state"/kafka.*.pid "$state"/kafka.*.port "$state/kafka.nodes"
+  rm -f "$state"/kafka.*.pid "$state"/kafka.*.port "$state"/kafka.*.proxied "$state/kafka.nodes"
 }
 
 status() {
