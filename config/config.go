@@ -12,6 +12,7 @@ import (
 	"dredge/consumer/s3"
 	"dredge/druid"
 	"dredge/enrich/rules"
+	"dredge/enrich/segment"
 	"dredge/internal/httpd"
 	"dredge/internal/telemetry"
 	"dredge/pipeline"
@@ -38,6 +39,8 @@ type Config struct {
 	Rows row.Config `yaml:"rows"`
 	// Rules are yours: rows to drop, to sample, to tag, and addresses to redact, in the order in which they are asked; docs/rows.md has examples.
 	Rules rules.Config `yaml:"rules"`
+	// Segmentation says which edges are declared: who may talk to whom.
+	Segmentation segment.Config `yaml:"segmentation"`
 	// Sink says where rows go.
 	Sink SinkConfig `yaml:"sink"`
 	// DeadLetter says what becomes of input that is no flow log.
@@ -49,16 +52,17 @@ type Config struct {
 // Default is what runs when the file says nothing. It is valid except for what only the user can know.
 func Default() Config {
 	return Config{
-		Log:        telemetry.DefaultLogConfig(),
-		HTTP:       httpd.DefaultConfig(),
-		Kinesis:    kinesis.DefaultConfig(),
-		S3:         s3.DefaultConfig(),
-		Pipeline:   pipeline.DefaultConfig(),
-		Identity:   defaultIdentity(),
-		Rows:       row.DefaultConfig(),
-		Sink:       defaultSink(),
-		DeadLetter: defaultDeadLetter(),
-		Druid:      druid.DefaultConfig(),
+		Log:          telemetry.DefaultLogConfig(),
+		HTTP:         httpd.DefaultConfig(),
+		Kinesis:      kinesis.DefaultConfig(),
+		S3:           s3.DefaultConfig(),
+		Pipeline:     pipeline.DefaultConfig(),
+		Identity:     defaultIdentity(),
+		Rows:         row.DefaultConfig(),
+		Segmentation: segment.DefaultConfig(),
+		Sink:         defaultSink(),
+		DeadLetter:   defaultDeadLetter(),
+		Druid:        druid.DefaultConfig(),
 	}
 }
 
@@ -73,6 +77,7 @@ func (c Config) Validate() error {
 		under("identity", c.Identity.Validate()),
 		under("rows", c.Rows.Validate()),
 		under("rules", c.Rules.Validate()),
+		under("segmentation", c.Segmentation.Validate()),
 		under("sink", c.Sink.Validate()),
 		under("dead_letter", c.DeadLetter.Validate()),
 		under("druid", c.Druid.Validate()),

@@ -97,6 +97,12 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	if svc.kube != nil {
 		check("kubernetes", func(ctx context.Context) (string, error) { return "", svc.kube.Check(ctx) })
 	}
+	check("declared edges", func(context.Context) (string, error) {
+		if svc.core.segments == nil {
+			return ": none; segmentation.file says who may talk to whom", nil
+		}
+		return ": " + svc.core.segments.Describe(), nil
+	})
 	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
 	for _, src := range svc.aws.list {
 		check("identity "+strings.Join(src.Names(), ", "), func(ctx context.Context) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"dredge/config"
 	"dredge/enrich"
 	"dredge/enrich/rules"
+	"dredge/enrich/segment"
 	"dredge/metadata"
 	"dredge/metadata/idlog"
 	"dredge/metadata/store"
@@ -24,6 +25,8 @@ import (
 type core struct {
 	identity *store.Store
 	pipeline *pipeline.Pipeline
+	// segments is nil when no edges are declared.
+	segments *segment.Segments
 }
 
 // coreDeps is what differs between them.
@@ -50,11 +53,21 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
+	sets := append(c.Rows.NeededSets(), own.Sets()...)
+	joinDeps := enrich.Deps{Resolver: d.identity, Public: d.public, Rules: own, Registerer: d.reg}
+	segments, err := loadSegments(c, d.log, d.reg)
+	if err != nil {
+		return nil, err
+	}
+	if segments != nil {
+		joinDeps.Segments = segments
+		sets = append(sets, segment.Sets()...)
+	}
 	join, err := enrich.New(enrich.Config{
 		NamingGrades: c.Identity.Store.Naming(),
-		ColumnSets:   append(c.Rows.NeededSets(), own.Sets()...),
+		ColumnSets:   sets,
 		LateAfter:    c.Rows.LateAfter,
-	}, enrich.Deps{Resolver: d.identity, Public: d.public, Rules: own, Registerer: d.reg})
+	}, joinDeps)
 	if err != nil {
 		return nil, fmt.Errorf("make join: %w", err)
 	}
@@ -85,7 +98,22 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &core{identity: d.identity, pipeline: p}, nil
+	return &core{identity: d.identity, pipeline: p, segments: segments}, nil
+}
+
+// loadSegments reads the declared edges; nil when there are none. A faulty file ends the start, as a faulty configuration does.
+func loadSegments(c config.Config, log zerolog.Logger, reg prometheus.Registerer) (*segment.Segments, error) {
+	if !c.Segmentation.Enabled() {
+		return nil, nil
+	}
+	s, err := segment.New(c.Segmentation, segment.Dependencies{Logger: log, Registerer: reg})
+	if err == nil {
+		err = s.Load()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("segmentation: %w", err)
+	}
+	return s, nil
 }
 
 // heartbeats hands what traffic proves to the store, and to the other workers.

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -38,11 +38,17 @@ func (r *recorder) MustRegister(cs ...prometheus.Collector) {
 // describeMetrics builds the whole service with every kind of sink, which starts nothing, and reads what it registered.
 func describeMetrics() ([]metric, error) {
 	seen := map[string]metric{}
-	kubeconfig, remove, err := anyKubeconfig()
+	dir, err := os.MkdirTemp("", "dredge-docs-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("describe metrics: %w", err)
 	}
-	defer remove()
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder; nothing depends on it
+	kubeconfig, edges := filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "edges.yaml")
+	for path, text := range map[string]string{kubeconfig: anyCluster, edges: "{version: 1, default: deny}"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return nil, fmt.Errorf("describe metrics: %w", err)
+		}
+	}
 	for _, sink := range []struct {
 		kind string
 		mode kafka.Mode
@@ -55,6 +61,7 @@ func describeMetrics() ([]metric, error) {
 		c.Identity.ECS.Accounts = c.Identity.EC2.Accounts
 		c.Identity.Geo.IPRanges = "ip-ranges.json"
 		c.Identity.Kube.Clusters = []kube.Cluster{{Name: "prod", Kubeconfig: kubeconfig, VPC: "vpc-0a1b2c3d", Account: "123456789012", Region: "us-east-1"}}
+		c.Segmentation.File = edges
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
 		c.Sink.Kafka.MinuteTopic = "flows_1m"
 		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = sink.kind, "rows_1m.jsonl", "rows_late.jsonl"
@@ -87,20 +94,8 @@ func describeMetrics() ([]metric, error) {
 	return list, nil
 }
 
-// anyKubeconfig writes a file that names a cluster which nobody calls.
-func anyKubeconfig() (path string, remove func(), err error) {
-	f, err := os.CreateTemp("", "dredge-kubeconfig-")
-	if err != nil {
-		return "", nil, err
-	}
-	remove = func() { _ = os.Remove(f.Name()) } // a file in the temporary folder; nothing depends on it
-	_, err = f.WriteString(`{apiVersion: v1, kind: Config, current-context: a, clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: a, context: {cluster: a}}]}`)
-	if err = errors.Join(err, f.Close()); err != nil {
-		remove()
-		return "", nil, fmt.Errorf("write a kubeconfig: %w", err)
-	}
-	return f.Name(), remove, nil
-}
+// anyCluster is a kubeconfig that names a cluster which nobody calls.
+const anyCluster = `{apiVersion: v1, kind: Config, current-context: a, clusters: [{name: a, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: a, context: {cluster: a}}]}`
 
 func describe(c prometheus.Collector) []*prometheus.Desc {
 	ch := make(chan *prometheus.Desc, 1024)

@@ -18,6 +18,7 @@ import (
 	"dredge/config"
 	"dredge/enrich"
 	"dredge/enrich/rules"
+	"dredge/enrich/segment"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
 	"dredge/internal/telemetry"
@@ -42,7 +43,7 @@ func newExplainCmd() *cobra.Command {
 		Long: `explain takes one flow-log line and prints every step to its row: the fields, the addresses that were chosen,
 the interface and the direction, for each end the scope, everybody who had the address with times and evidence,
 the grade and why; then the client side, whether this observation counts, the path, what is published of public
-addresses, what your rules do, and the row itself with all columns.
+addresses, what the declared edges say and your rules do, and the row itself with all columns.
 
 The line is given as text, or as FILE:LINE as ` + "`dredge parse`" + ` and the dead letters name it (the line of a text file, or
 the number of the message in an envelope), or comes on standard input (- or nothing; every line is explained).
@@ -78,6 +79,7 @@ type explainer struct {
 	public   *geo.Geo // nil when nothing is configured
 	join     *enrich.Enricher
 	rules    *rules.Rules
+	segments *segment.Segments // nil when no edges are declared
 	sight    *enrich.Sightings
 	columns  []row.Column
 	decoder  *flowlog.Decoder
@@ -146,6 +148,12 @@ func newExplainer(ctx context.Context, o explainOptions, errOut io.Writer) (*exp
 		return nil, fmt.Errorf("rules: %w", err)
 	}
 	deps := enrich.Deps{Resolver: x.known, Registerer: reg}
+	if x.segments, err = loadSegments(c, log, nil); err != nil {
+		return nil, err
+	}
+	if x.segments != nil {
+		deps.Segments = x.segments
+	}
 	if x.public != nil {
 		deps.Public = x.public
 	}

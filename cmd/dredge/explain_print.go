@@ -49,6 +49,9 @@ func (e *explanation) write(out io.Writer) error {
 	w.step("counted", &e.Counted.step)
 	w.printf("               source's flows are logged: %s; destination's: %s\n", yes(e.Counted.SourceLogged), yes(e.Counted.DestinationLogged))
 	w.step("path", e.Path)
+	if e.Segmentation != nil {
+		w.step("segmentation", e.Segmentation)
+	}
 	w.rules(e.Rules)
 	if e.Dropped {
 		w.title("row, were it not dropped")

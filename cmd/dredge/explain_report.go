@@ -31,7 +31,9 @@ type explanation struct {
 	Observed    *step         `json:"observed_at,omitempty"`
 	Counted     *countedStep  `json:"counted,omitempty"`
 	Path        *step         `json:"path,omitempty"`
-	Rules       []rules.Step  `json:"rules,omitempty"`
+	// Segmentation is nil when no edges are declared; By is the edge that decided.
+	Segmentation *step        `json:"segmentation,omitempty"`
+	Rules        []rules.Step `json:"rules,omitempty"`
 	// Dropped says that a rule takes the row away; Row is then what it would have been.
 	Dropped bool            `json:"dropped,omitempty"`
 	Row     json.RawMessage `json:"row,omitempty"`
@@ -127,6 +129,10 @@ func (x *explainer) report(e *explanation, r *flowlog.Record, facts *enrich.Expl
 	e.Observed = observedStep(facts, made)
 	e.Counted = countedOf(facts, made)
 	e.Path = &step{Value: made.Path.String(), Why: pathWords(made, e.Source.App, e.Destination.App)}
+	if x.segments != nil {
+		verdict, edge, why := x.segments.Explain(rows, 0)
+		e.Segmentation = &step{Value: verdict.String(), By: edge, Why: why}
+	}
 	steps, kept := x.rules.Explain(rows, 0, x.o.partition != "")
 	e.Rules, e.Dropped = steps, !kept
 	columns := x.columns

@@ -169,6 +169,10 @@ func (s *service) run(ctx context.Context) error {
 		beside.Go(func() error { return s.public.Run(background) })
 		onReload = append(onReload, s.public.Reload)
 	}
+	if segments := s.core.segments; segments != nil {
+		beside.Go(func() error { return segments.Run(background) })
+		onReload = append(onReload, segments.Reload)
+	}
 	beside.Go(func() error { return reloadOnHangup(background, s.reloader, s.log, onReload...) })
 	for _, src := range s.aws.list {
 		for _, name := range src.Names() {

@@ -40,7 +40,7 @@ const (
 	maxSample = 1_000_000
 )
 
-var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`) //nolint:gochecknoglobals // read-only
+var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
 // ReservedName is counted under by the pipeline for lines that no rule names.
 const ReservedName = "enricher"

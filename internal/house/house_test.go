@@ -71,6 +71,7 @@ var directions = map[string][]string{
 	"row/rollup":         {"row"},
 	"row/condition":      {"row"},
 	"enrich/rules":       {"row", "row/condition"},
+	"enrich/segment":     {"row", "row/condition"},
 	"metadata/event":     {},
 	"metadata/store":     {"metadata", "metadata/event"},
 	"metadata/file":      {"metadata/event"},

@@ -32,13 +32,13 @@ const (
 
 // UnmarshalYAML reads one value or a list of them; numbers and booleans are taken as they are written.
 func (v *Values) UnmarshalYAML(unmarshal func(any) error) error {
-	var any any
-	if err := unmarshal(&any); err != nil {
+	var value any
+	if err := unmarshal(&value); err != nil {
 		return err
 	}
-	list, ok := any.([]interface{})
+	list, ok := value.([]any)
 	if !ok {
-		list = []interface{}{any}
+		list = []any{value}
 	}
 	out := make(Values, 0, len(list))
 	for _, x := range list {
