@@ -17,6 +17,9 @@ type LogGroup struct {
 	// Lines were found in its payloads; Rejected of them could not be decoded.
 	Lines    int64 `json:"lines"`
 	Rejected int64 `json:"rejected"`
+	// NoData lines say that an interface had no traffic, SkipData lines that AWS lost flows of an interval.
+	NoData   int64 `json:"no_data"`
+	SkipData int64 `json:"skip_data"`
 	// Format is the layout its lines were last read with, "" when no rule gave one. Header says that a header line named it.
 	Format string `json:"format"`
 	Header bool   `json:"header,omitempty"`
@@ -51,10 +54,11 @@ func newGroups() *groups { return &groups{byName: make(map[string]*groupState)} 
 
 // seen is what one payload, or one envelope in it, adds to its log group.
 type seen struct {
-	group, owner    string
-	lines, rejected int64
-	format          *flowlog.Format
-	header          bool
+	group, owner     string
+	lines, rejected  int64
+	noData, skipData int64
+	format           *flowlog.Format
+	header           bool
 }
 
 func (g *groups) add(s seen, now time.Time) {
@@ -73,6 +77,8 @@ func (g *groups) add(s seen, now time.Time) {
 	}
 	st.Lines += s.lines
 	st.Rejected += s.rejected
+	st.NoData += s.noData
+	st.SkipData += s.skipData
 	st.Owner, st.format, st.Header, st.Last = s.owner, s.format, s.header, now
 }
 

@@ -74,6 +74,9 @@ type Deps struct {
 	DeadLetter sink.DeadLetter
 	// Rules are the names of the rules by which the enricher may drop rows: their accounts begin at zero.
 	Rules []string
+	// Tap may be nil. It is shown every batch of rows before the sink gets it, keeps nothing of it, and neither blocks nor changes it.
+	// It is called by many goroutines at once.
+	Tap func(rows *row.Batch)
 
 	Log      zerolog.Logger
 	Registry prometheus.Registerer

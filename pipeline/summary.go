@@ -14,7 +14,7 @@ const (
 	summaryMinutes = 5
 	// minuteEdges bounds the edges kept for each minute; the traffic of further ones is only summed.
 	minuteEdges = 2000
-	topEdges    = 50
+	topEdges    = 1000
 )
 
 // Edge is the traffic from one application to another: counted observations only, so that a sum of Bytes is right.
@@ -36,6 +36,10 @@ type Summary struct {
 	Edges      []Edge `json:"edges"`
 	OtherBytes int64  `json:"other_bytes"`
 	OtherFlows int64  `json:"other_flows"`
+	// Unnamed are the unnamed addresses with the most bytes; the other figures are those of addresses that are not listed.
+	Unnamed           []Unnamed `json:"unnamed"`
+	OtherUnnamedBytes int64     `json:"other_unnamed_bytes"`
+	OtherUnnamedFlows int64     `json:"other_unnamed_flows"`
 	// SrcGrades and DstGrades count rows by the grade of each end.
 	SrcGrades map[string]int64 `json:"src_grades"`
 	DstGrades map[string]int64 `json:"dst_grades"`
@@ -64,6 +68,9 @@ type minute struct {
 	edges    map[edgeID]*edge
 	other    edgeSum
 	src, dst map[string]int64
+
+	unnamed      unnamed
+	otherUnnamed edgeSum
 }
 
 // traffic sums rows for Summary. Memory is bounded by summaryMinutes × minuteEdges edges; the strings are the identity
@@ -82,6 +89,7 @@ type local struct {
 	edges    []edge
 	places   [localPlaces]uint16
 	src, dst counts
+	unnamed  unnamedPart
 }
 
 const (
@@ -97,6 +105,7 @@ func (l *local) sum(rows []row.Row) {
 	l.edges = l.edges[:0]
 	clear(l.places[:])
 	l.src, l.dst = l.src[:0], l.dst[:0]
+	l.unnamed.clear()
 	for i := range rows {
 		r := &rows[i]
 		l.src.add(r.Src.Grade, 1)
@@ -107,6 +116,8 @@ func (l *local) sum(rows []row.Row) {
 		e := l.edge(r.Src.App, r.Dst.App)
 		e.bytes += r.Bytes
 		e.flows++
+		l.unnamed.add(&r.Src, r.Bytes)
+		l.unnamed.add(&r.Dst, r.Bytes)
 	}
 }
 
@@ -133,9 +144,10 @@ func (t *traffic) add(l *local, rows int64, now time.Time) {
 	number := now.Unix() / 60
 	m := &t.minutes[number%int64(len(t.minutes))]
 	if m.number != number || m.edges == nil {
-		*m = minute{number: number, edges: make(map[edgeID]*edge), src: map[string]int64{}, dst: map[string]int64{}}
+		*m = minute{number: number, edges: make(map[edgeID]*edge), src: map[string]int64{}, dst: map[string]int64{}, unnamed: unnamed{}}
 	}
 	m.rows += rows
+	m.unnamed.add(l.unnamed.list, minuteUnnamed, &m.otherUnnamed)
 	for i := range l.edges {
 		from := &l.edges[i]
 		id := idOf(from.src, from.dst)
@@ -172,6 +184,7 @@ func (t *traffic) summary(now time.Time) Summary {
 	}
 	s := Summary{Seconds: now.Sub(from).Seconds(), SrcGrades: map[string]int64{}, DstGrades: map[string]int64{}, Edges: []Edge{}}
 	edges := make(map[edgeKey]edgeSum)
+	nobody := unnamed{}
 	for i := range t.minutes {
 		m := &t.minutes[i]
 		if m.edges == nil || m.number < number-summaryMinutes {
@@ -180,6 +193,11 @@ func (t *traffic) summary(now time.Time) Summary {
 		s.Rows += m.rows
 		s.OtherBytes += m.other.bytes
 		s.OtherFlows += m.other.flows
+		s.OtherUnnamedBytes += m.otherUnnamed.bytes
+		s.OtherUnnamedFlows += m.otherUnnamed.flows
+		for _, e := range m.unnamed {
+			nobody.add([]Unnamed{*e}, len(t.minutes)*minuteUnnamed, nil)
+		}
 		for _, v := range m.edges {
 			e := edges[v.edgeKey]
 			edges[v.edgeKey] = edgeSum{e.bytes + v.bytes, e.flows + v.flows}
@@ -205,5 +223,9 @@ func (t *traffic) summary(now time.Time) Summary {
 		s.OtherFlows += e.Flows
 	}
 	s.Edges = s.Edges[:min(topEdges, len(s.Edges))]
+	var rest edgeSum
+	s.Unnamed, rest = nobody.top(topUnnamed)
+	s.OtherUnnamedBytes += rest.bytes
+	s.OtherUnnamedFlows += rest.flows
 	return s
 }

@@ -13,7 +13,7 @@ import (
 
 func summaryRow(src, dst string, bytes int64, counted bool) row.Row {
 	return row.Row{
-		Src: row.Side{App: src, Grade: "confirmed"}, Dst: row.Side{App: dst, Grade: "unknown"}, Bytes: bytes, Counted: counted,
+		Src: row.Side{App: src, Grade: "confirmed", Named: true}, Dst: row.Side{App: dst, Grade: "unknown", Named: true}, Bytes: bytes, Counted: counted,
 	}
 }
 
@@ -31,6 +31,7 @@ func TestSummaryOfTheLastMinutes(t *testing.T) {
 	want := Summary{
 		Seconds: 100, Rows: 4, RowsPerSecond: 0.04,
 		Edges:     []Edge{{"batch", "db", 900, 1}, {"web", "db", 150, 2}},
+		Unnamed:   []Unnamed{},
 		SrcGrades: map[string]int64{"confirmed": 4}, DstGrades: map[string]int64{"unknown": 4},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -160,7 +160,7 @@ func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice,
 			if reason := u.decoder.Append(s.batch, f, line, u.number, index); reason != flowlog.ReasonNone {
 				err = h.rejectLine(ctx, u, s, reason.String(), f, index)
 			} else {
-				s.keep(len(line))
+				s.keep(len(line), &u.seen)
 			}
 		}
 		if err != nil {
@@ -170,15 +170,18 @@ func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice,
 	return false, nil
 }
 
-// keep counts the record that was appended last. One that is no flow is taken away again; its bytes stay in the batch.
-func (s *slice) keep(size int) {
+// keep counts the record that was appended last, in group too when it is no flow. Such a one is taken away again; its bytes
+// stay in the batch.
+func (s *slice) keep(size int, group *seen) {
 	s.cost += int64(size)
 	last := len(s.batch.Records) - 1
 	switch s.batch.Records[last].Status {
 	case flowlog.StatusNoData:
 		s.tally.skipped.add(SkippedNoData, 1)
+		group.noData++
 	case flowlog.StatusSkipData:
 		s.tally.skipped.add(SkippedSkipData, 1)
+		group.skipData++
 	default:
 		s.tally.decoded++
 		s.cost += recordCost

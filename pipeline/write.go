@@ -130,6 +130,9 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 		return nil
 	}
 	w.local.sum(rows.Rows)
+	if h.p.deps.Tap != nil {
+		h.p.deps.Tap(rows)
+	}
 
 	e.rows, e.bytes = made, share
 	d := h.delivery // of this session: done may run when there is another

@@ -114,9 +114,11 @@ const (
 // Segmentations is how many there are, absent included.
 const Segmentations = 5
 
-// GradePublic is the grade of public ends, and GradeUnknown that of ends of which nothing is known.
+// GradePublic is the grade of public ends, GradePrefix that of ends in a declared network, and GradeUnknown that of ends of which
+// nothing is known.
 const (
 	GradeUnknown = "unknown"
+	GradePrefix  = "prefix"
 	GradePublic  = "public"
 )
 
@@ -146,7 +148,7 @@ func gradeCode(grade string) uint16 {
 
 //nolint:gochecknoglobals // read-only tables
 var (
-	gradeTexts        = []string{GradeUnknown, "confirmed", "covered", "provisional", "border", "ambiguous", "stale", "prefix", GradePublic}
+	gradeTexts        = []string{GradeUnknown, "confirmed", "covered", "provisional", "border", "ambiguous", "stale", GradePrefix, GradePublic}
 	boolTexts         = []string{"false", "true"}
 	actionTexts       = []string{"", "ACCEPT", "REJECT"}
 	directionTexts    = []string{"unknown", "ingress", "egress"}

@@ -111,6 +111,9 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		})
 	}
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
+	for _, a := range c.HTTP.Advice() {
+		fmt.Fprintf(out, "note  %s\n", a)
+	}
 	printAdvice(out, c.Pipeline.Formats)
 	if failed > 0 {
 		return &exitError{code: 1, err: fmt.Errorf("%d of the checks failed", failed)}

@@ -44,8 +44,10 @@ type coreDeps struct {
 	foreknown bool
 	// logs are the identity logs that sightings go to; nil shares none.
 	logs *identityLogs
-	log  zerolog.Logger
-	reg  prometheus.Registerer
+	// tap is shown every row; nil when nobody can look.
+	tap func(*row.Batch)
+	log zerolog.Logger
+	reg prometheus.Registerer
 }
 
 func newCore(c config.Config, d coreDeps) (*core, error) {
@@ -82,7 +84,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 		return nil, err
 	}
 	deps := pipeline.Deps{
-		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Rules: own.Names(), Log: d.log, Registry: d.reg,
+		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Tap: d.tap, Rules: own.Names(), Log: d.log, Registry: d.reg,
 	}
 	if !d.foreknown {
 		deps.Observer = sightings

@@ -5,17 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"dredge/config"
 )
 
 // drainer lets a request end the worker's work before the process ends.
@@ -62,16 +56,17 @@ func (d *drainer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	select {
 	case <-d.drained:
-		_ = json.NewEncoder(w).Encode(map[string]any{"drained": true, "seconds": time.Since(start).Seconds()}) // the client went away; there is nobody to tell
+		writeAnswer(w, map[string]any{"drained": true, "seconds": time.Since(start).Seconds()})
 	case <-r.Context().Done():
 	}
 }
 
+func writeAnswer(w http.ResponseWriter, v any) {
+	_ = json.NewEncoder(w).Encode(v) // the client went away; there is nobody to tell
+}
+
 func newDrainCmd() *cobra.Command {
-	var (
-		path, url string
-		timeout   time.Duration
-	)
+	var a localRequest
 	cmd := &cobra.Command{
 		Use:   "drain",
 		Short: "Make the dredge on this machine hand its leases over and wait until it has",
@@ -79,60 +74,17 @@ func newDrainCmd() *cobra.Command {
 process stays, unready, until it is stopped. It is meant for preStop hooks; SIGTERM does the same and then ends the process.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if url == "" {
-				c, err := config.Load(path, os.Environ())
-				if err != nil {
-					return err
-				}
-				if url, err = localURL(c.HTTP.Listen); err != nil {
-					return err
-				}
+			body, err := a.ask(cmd.Context(), http.MethodPost, "/drain")
+			if errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("drain: the leases were not all given up in time; see /readyz: %w", err)
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
-			return postDrain(ctx, strings.TrimSuffix(url, "/")+"/drain", cmd.OutOrStdout())
+			if err != nil {
+				return fmt.Errorf("drain: %w", err)
+			}
+			fmt.Fprint(cmd.OutOrStdout(), string(body))
+			return nil
 		},
 	}
-	addConfigFlag(cmd, &path)
-	cmd.Flags().StringVar(&url, "url", "", "address of the running dredge (default: http.listen of the config, on loopback)")
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait")
+	a.flags(cmd, time.Minute)
 	return cmd
-}
-
-// localURL is where this machine reaches a server that listens on listen.
-func localURL(listen string) (string, error) {
-	_, port, err := net.SplitHostPort(listen)
-	if err != nil || port == "0" {
-		return "", fmt.Errorf("http.listen: %q does not tell a port to ask; write --url http://127.0.0.1:PORT", listen)
-	}
-	host, _, _ := net.SplitHostPort(listen) // it was split above
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port), nil
-}
-
-func postDrain(ctx context.Context, url string, out io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
-	if err != nil {
-		return fmt.Errorf("--url %q: %w", url, err)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("drain: the leases were not all given up in time; see /readyz: %w", err)
-	}
-	if err != nil {
-		return fmt.Errorf("drain: %w; does dredge run on this machine with that http.listen?", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
-	if err != nil {
-		return fmt.Errorf("drain: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("drain: %s: %s", resp.Status, strings.TrimSpace(string(body)))
-	}
-	fmt.Fprint(out, string(body))
-	return nil
 }

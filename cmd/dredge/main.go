@@ -66,6 +66,8 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newDruidCmd(),
 		newLeasesCmd(newAWSClients),
 		newDrainCmd(),
+		newReloadCmd(),
+		newCoverageCmd(),
 		newDocsCmd(),
 		newVersionCmd(),
 	)

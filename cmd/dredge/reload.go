@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
 
 	"dredge/config"
 	"dredge/metadata/app"
@@ -61,8 +64,7 @@ func reloadOnHangup(ctx context.Context, r *config.Reloader, log zerolog.Logger,
 			return nil
 		case <-hangup:
 		}
-		changed, err := r.Reload()
-		if err != nil {
+		if changed, err := r.Reload(); err != nil {
 			log.Error().Err(err).Msg("the new configuration was refused, the old one stays in force")
 		} else {
 			log.Info().Strs("changed", changed).Msg("configuration reloaded")
@@ -71,4 +73,40 @@ func reloadOnHangup(ctx context.Context, r *config.Reloader, log zerolog.Logger,
 			f()
 		}
 	}
+}
+
+// reloadRequest does what a SIGHUP does and answers what became of it.
+func reloadRequest(r *config.Reloader, log zerolog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		changed, err := r.Reload()
+		if err != nil {
+			w.WriteHeader(http.StatusConflict)
+			writeAnswer(w, map[string]string{"error": err.Error()})
+			return
+		}
+		log.Info().Strs("changed", changed).Msg("configuration reloaded")
+		writeAnswer(w, map[string][]string{"changed": append([]string{}, changed...)})
+	})
+}
+
+func newReloadCmd() *cobra.Command {
+	var a localRequest
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make the dredge on this machine read its configuration again, and say what changed or why not",
+		Long: `Ask the dredge that runs on this machine (POST /reload) to do what a SIGHUP makes it do, and print which settings changed. A file that
+changes a setting which needs a restart is refused as a whole; the exit code is 1 then, and everything stays as it was.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := a.ask(cmd.Context(), http.MethodPost, "/reload")
+			if err != nil {
+				return fmt.Errorf("reload: %w", err)
+			}
+			fmt.Fprint(cmd.OutOrStdout(), string(body))
+			return nil
+		},
+	}
+	a.flags(cmd, 10*time.Second)
+	return cmd
 }

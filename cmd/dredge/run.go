@@ -43,7 +43,7 @@ func newRunCmd() *cobra.Command {
 				return err
 			}
 			if addr != nil {
-				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page and metrics")
+				log.Info().Str("url", svc.http.Scheme()+"://"+addr.String()+"/").Msg("page and metrics")
 			}
 			log.Info().Str("source", sourceNames(c)).Str("sink", svc.outputs.describe).Msg("starting")
 			logAdvice(log, c.Pipeline.Formats)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -20,9 +21,11 @@ import (
 	"dredge/enrich"
 	"dredge/internal/httpd"
 	"dredge/internal/page"
+	"dredge/internal/tail"
 	"dredge/metadata/file"
 	"dredge/metadata/geo"
 	"dredge/metadata/kube"
+	"dredge/metadata/sonar"
 	"dredge/metadata/store"
 	"dredge/pipeline"
 )
@@ -50,6 +53,7 @@ type service struct {
 	outputs  *outputs
 	drain    *drainer
 	usage    *usageMeter
+	tail     *tail.Tail
 	needed   scaleMemory
 	reloader *config.Reloader
 	// load reads the configuration anew; run sets it to what it began with.
@@ -97,12 +101,15 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		Name: "dredge_identity_degraded", Help: "1 when the worker started before identity was loaded, until it is.",
 	})
 	reg.MustRegister(s.degraded)
+	if s.tail, err = tail.New(); err != nil {
+		return nil, err
+	}
 	leasesOf := &workerLeases{}
 	if s.outputs, err = newOutputs(c, os.Stdout, leasesOf, log, reg); err != nil {
 		return nil, err
 	}
 	s.core, err = newCore(c, coreDeps{
-		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, ask: s.aws.ask, logs: s.logs, log: log, reg: reg,
+		sink: s.outputs.sink, deadLetter: s.outputs.deadLetter, identity: identity, public: public, gate: true, ask: s.aws.ask, logs: s.logs, tap: s.tail.Tap, log: log, reg: reg,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.outputs.close())
@@ -118,16 +125,22 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	leasesOf.worker = s.worker
 	status := &statusPage{
 		started: time.Now(), source: sourceNames(c), sink: s.outputs.describe,
-		pipeline: s.core.pipeline, worker: s.worker, identity: identity,
+		pipeline: s.core.pipeline, worker: s.worker, identity: identity, survey: survey{identity: identity},
 		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
 	}
 	if s.reloader, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: s.reloadable(), Registry: reg}); err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
-	handlers := page.Handlers(status.status, func(w io.Writer) error { return s.reloader.Current().WriteYAML(w) })
-	handlers["GET /scale"] = http.HandlerFunc(s.serveScale)
+	handlers := page.Handlers(page.Views{
+		Status: status.status, Talks: status.talks, Unknowns: status.unknowns, Coverage: status.coverage,
+		Settings: func(w io.Writer) error { return s.reloader.Current().WriteYAML(w) },
+	})
+	maps.Copy(handlers, sonar.NewAPI(&sonar.Asker{Store: identity}, reg).Handlers())
+	handlers["GET /scale"], handlers["GET /api/tail"] = http.HandlerFunc(s.serveScale), s.tail
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
-		Gatherer: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /drain": s.drain},
+		Gatherer: reg, Registry: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{
+			"POST /drain": s.drain, "POST /reload": reloadRequest(s.reloader, log), "POST /shards/{shard}/restart": restarter(s.worker),
+		},
 		Detail: map[string]string{"sink": s.outputs.describe},
 		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.consumersReady}},
 	})
@@ -195,6 +208,7 @@ func (s *service) run(ctx context.Context) error {
 		s.log.Info().Int64("bytes", limit).Msg("memory limit set")
 		err = s.consume(work)
 	}
+	s.tail.Close() // who looks on would hold the server's end up
 	close(s.drain.drained)
 	if err == nil && s.drain.wasAsked() {
 		s.log.Info().Msg("drained on request, waiting to be stopped")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -69,7 +70,7 @@ stand by and answer. One that finds its turn taken by another ends with exit cod
 				return err
 			}
 			if addr != nil {
-				log.Info().Str("url", "http://"+addr.String()+"/").Msg("page, questions and metrics")
+				log.Info().Str("url", s.http.Scheme()+"://"+addr.String()+"/").Msg("page, questions and metrics")
 			}
 			return s.run(cmd.Context())
 		},
@@ -127,7 +128,8 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 	handlers := page.LookupHandlers()
 	maps.Copy(handlers, sonar.NewAPI(s.sonar.Asker(), reg).Handlers())
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
-		Gatherer: reg, Log: log, Handlers: handlers, Checks: []httpd.Check{{Name: "identity", Ready: s.ready}},
+		Gatherer: reg, Registry: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /reload": reloadRequest(s.reloader, log)},
+		Checks: []httpd.Check{{Name: "identity", Ready: s.ready}},
 	})
 	return s, err
 }

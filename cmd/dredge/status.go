@@ -19,6 +19,7 @@ type statusPage struct {
 	worker         *kinesis.Worker
 	identity       *store.Store
 	problemsBeside func() []string
+	survey         survey
 }
 
 // A shard that is further behind than this, though it is being read, is a problem worth a line on the page.
@@ -71,9 +72,8 @@ func (s *statusPage) status() page.Status {
 	}
 	sum := s.pipeline.Summary()
 	out.EdgeWindow = int(sum.Seconds)
-	for _, e := range sum.Edges {
-		out.Edges = append(out.Edges, page.Edge{Src: e.Src, Dst: e.Dst, Bytes: e.Bytes, Flows: e.Flows})
-	}
+	edges := edgesOf(&sum)
+	out.Edges = edges[:min(pageEdges, len(edges))]
 	for _, grades := range []map[string]int64{sum.SrcGrades, sum.DstGrades} {
 		for g, n := range grades {
 			out.Ends[g] += n
@@ -84,15 +84,7 @@ func (s *statusPage) status() page.Status {
 			Time: r.Time, Partition: r.Partition, Position: string(r.At), Index: r.Index, Reason: r.Reason, Detail: r.Detail, Line: r.Line,
 		})
 	}
-	for _, g := range s.pipeline.LogGroups() {
-		missing := make([]page.Missing, 0, len(g.Missing))
-		for _, m := range g.Missing {
-			missing = append(missing, page.Missing{Field: m.Field, Cost: m.Cost})
-		}
-		out.LogGroups = append(out.LogGroups, page.LogGroup{
-			Name: g.Name, Account: g.Owner, Lines: g.Lines, Rejected: g.Rejected, Format: g.Format, Missing: missing, Last: g.Last,
-		})
-	}
+	out.LogGroups = s.logGroups()
 	for _, src := range s.identity.Sources() {
 		if src.Idle {
 			out.Problems = append(out.Problems, fmt.Sprintf("identity source %s is silent: its names are provisional", src.Name))

@@ -12,6 +12,9 @@ import (
 // checkpointed or released, and other workers take over when the leases have expired. It exists for tests of take-over.
 var ErrAbandon = errors.New("abandon all leases without a drain")
 
+// ErrNotHeld is what Restart returns for a shard that this worker does not read.
+var ErrNotHeld = errors.New("this worker does not read the shard")
+
 // ErrDuplicateWorkerID says that another process renews leases under this worker's id. Run returns it.
 var ErrDuplicateWorkerID = errors.New("another process uses the same worker id; leave worker_id out, or make it unique per start")
 
@@ -22,6 +25,7 @@ var (
 	errLeaseLost = errors.New("lease was taken by another worker")
 	errExpired   = errors.New("lease could not be renewed within the failover time")
 	errGiveUp    = errors.New("the sink makes no progress")
+	errRestart   = errors.New("an operator asked for it")
 	errShardEnd  = errors.New("shard was read to its end")
 )
 

@@ -407,3 +407,30 @@ type brokenStore struct {
 }
 
 func (s brokenStore) Init(context.Context) error { return s.err }
+
+// An operator may have one shard read anew: what is not durable comes again, the other shards go on, the lease stays.
+func TestRestartOfOneShard(t *testing.T) {
+	inBubble(t, 2, func(b *bench) {
+		w := b.start("dredge-a")
+		b.await("both held", 5*time.Second, func() bool { return b.owned()["dredge-a"] == 2 })
+		if err := w.Restart("shardId-nowhere"); !errors.Is(err, ErrNotHeld) {
+			t.Errorf("a shard of nobody: %v", err)
+		}
+		b.sink.refuse(true)
+		b.write(shardID(0), 10)
+		b.write(shardID(1), 10)
+		b.await("in flight", 5*time.Second, func() bool { return b.sink.chunks() >= 2 })
+		if err := w.Restart(shardID(0)); err != nil {
+			t.Fatal(err)
+		}
+		b.await("restarted", 5*time.Second, func() bool { return w.metric("rewinds_total") == 1 })
+		b.sink.refuse(false)
+		b.wantAll(10 * time.Second)
+		if n := w.metric("rewinds_total"); n != 1 {
+			t.Errorf("%v rewinds, want 1", n)
+		}
+		if got := b.owned()["dredge-a"]; got != 2 {
+			t.Errorf("%d leases are held", got)
+		}
+	})
+}

@@ -40,6 +40,8 @@ type held struct {
 	// channel because it is held over a remote call, and whoever waits must be able to give up.
 	write chan struct{}
 	gone  bool // guarded by write: nothing is written any more
+	// restart holds a wish that the shard be read anew from its last durable position.
+	restart chan struct{}
 
 	mu        sync.Mutex
 	lease     lease.Lease
@@ -58,7 +60,7 @@ type held struct {
 
 // hold starts to renew and to read a lease that was won by a write begun at sent.
 func (w *Worker) hold(l lease.Lease, sent time.Time, move string) {
-	h := &held{key: l.Key, src: w.sourceOf(l), lease: l, write: make(chan struct{}, 1), measured: sent, kbps: l.ThroughputKBps}
+	h := &held{key: l.Key, src: w.sourceOf(l), lease: l, write: make(chan struct{}, 1), restart: make(chan struct{}, 1), measured: sent, kbps: l.ThroughputKBps}
 	h.life, h.kill = context.WithCancelCause(w.life)
 	h.work, h.stopWork = context.WithCancelCause(h.life)
 	h.setState(StateParents)

@@ -167,6 +167,13 @@ func (s *shard) deliver(work context.Context) error {
 			cancel(err)
 		}
 	})
+	reading.Go(func() {
+		select {
+		case <-s.h.restart:
+			cancel(errRestart)
+		case <-ctx.Done():
+		}
+	})
 	for {
 		s.h.setState(StateReading)
 		rd, err := box.take(ctx)

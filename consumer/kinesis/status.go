@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -99,6 +100,22 @@ func (w *Worker) Status() Status {
 		s.Shards = append(s.Shards, st)
 	}
 	return s
+}
+
+// Restart has a shard of this worker read anew from its last durable position: what is not durable is given up and comes again.
+// It returns at once. The error is ErrNotHeld.
+func (w *Worker) Restart(key string) error {
+	w.mu.Lock()
+	h := w.held[key]
+	w.mu.Unlock()
+	if h == nil {
+		return fmt.Errorf("restart %q: %w", key, ErrNotHeld)
+	}
+	select {
+	case h.restart <- struct{}{}:
+	default: // it was asked for already
+	}
+	return nil
 }
 
 // streamLabels names all streams.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 )
 
 // Config says where dredge answers HTTP.
@@ -14,8 +15,14 @@ type Config struct {
 	Debug bool `yaml:"debug"`
 	// DebugAnywhere allows Debug on an address that others can reach: profiles show memory contents.
 	DebugAnywhere bool `yaml:"debug_anywhere"`
-	// AdminAnywhere lets others than this machine ask for what changes something, which is POST /drain; whoever reaches the address may then.
+	// AdminAnywhere lets others than this machine ask for what changes something (drain, reload, restart of a shard) when nobody has to log in; whoever reaches the address may then.
 	AdminAnywhere bool `yaml:"admin_anywhere"`
+	// TLS makes the server speak HTTPS.
+	TLS TLSConfig `yaml:"tls"`
+	// Auth are those who may ask; while it is empty nobody has to log in. /healthz and /readyz answer everybody.
+	Auth []Login `yaml:"auth"`
+	// OpenMetrics answers /metrics to everybody also when others have to log in.
+	OpenMetrics bool `yaml:"open_metrics"`
 }
 
 // DefaultConfig listens on loopback with profiles on.
@@ -34,7 +41,36 @@ func (c Config) Validate() error {
 	if c.Debug && !c.DebugAnywhere && !isLoopback(host) {
 		errs = append(errs, fmt.Errorf("debug: profiles on %q could be read by others; set debug: false, or debug_anywhere: true when that is meant", c.Listen))
 	}
+	if err := c.TLS.validate(); err != nil {
+		errs = append(errs, fmt.Errorf("tls.%w", err))
+	}
+	for i, l := range c.Auth {
+		if err := l.validate(); err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				errs = append(errs, fmt.Errorf("auth[%d].%s", i, line))
+			}
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// Advice says what of c is unwise, though it is valid: one sentence each.
+func (c Config) Advice() []string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil || isLoopback(host) {
+		return nil
+	}
+	var out []string
+	if len(c.Auth) == 0 {
+		out = append(out, fmt.Sprintf("http.listen %q is reached by others, and nobody has to log in: set http.auth, or keep others away with a NetworkPolicy or a proxy", c.Listen))
+	}
+	if len(c.Auth) > 0 && !c.TLS.Enabled() {
+		out = append(out, fmt.Sprintf("http.auth without http.tls on %q: passwords and tokens go over the network in clear", c.Listen))
+	}
+	if c.AdminAnywhere && len(c.Auth) == 0 {
+		out = append(out, "http.admin_anywhere without http.auth: whoever reaches the address may drain this worker")
+	}
+	return out
 }
 
 func isLoopback(host string) bool {

@@ -1,9 +1,11 @@
 // Package httpd is dredge's HTTP server: /metrics, /healthz, /readyz, whatever the caller mounts (the page and its API), and
-// profiles on loopback. It has time-outs and a header limit. What changes something is mounted apart and answered to this machine only.
+// profiles on loopback. It has time-outs and a header limit, TLS and logins with two roles. What changes something is mounted apart: it
+// needs a login of role admin or, where nobody has to log in, a request of this machine.
 package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,8 @@ type Check struct {
 // Deps are what the server shows.
 type Deps struct {
 	Gatherer prometheus.Gatherer
+	// Registry takes the server's own metrics; nil keeps them nowhere.
+	Registry prometheus.Registerer
 	Log      zerolog.Logger
 	// Checks must all hold for /readyz to answer 200.
 	Checks []Check
@@ -34,7 +38,7 @@ type Deps struct {
 	Detail map[string]string
 	// Handlers are mounted by their pattern (net/http.ServeMux syntax).
 	Handlers map[string]http.Handler
-	// Admin is what changes something, by its pattern: only this machine may ask for it, unless the configuration says otherwise.
+	// Admin is what changes something, by its pattern.
 	Admin map[string]http.Handler
 }
 
@@ -44,6 +48,8 @@ type Server struct {
 	log  zerolog.Logger
 	http *http.Server
 	ln   net.Listener
+	// certificate is nil without TLS.
+	certificate *pair
 }
 
 // New checks cfg and builds the routes. Nothing listens yet.
@@ -51,37 +57,63 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
+	entrance, err := newDoor(cfg.Auth)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	refused, err := newRefusals(deps.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	s := &Server{cfg: cfg, log: deps.Log}
+	if cfg.TLS.Enabled() {
+		if s.certificate, err = newPair(cfg.TLS, deps.Log); err != nil {
+			return nil, fmt.Errorf("http: %w", err)
+		}
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	read := func(pattern string, h http.Handler) { mux.Handle(pattern, entrance.require(RoleRead, h, refused)) }
+	metrics := promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	if cfg.OpenMetrics {
+		mux.Handle("GET /metrics", metrics)
+	} else {
+		read("GET /metrics", metrics)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { serveReady(w, deps.Checks, deps.Detail) })
 	if cfg.Debug {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		for pattern, h := range map[string]http.HandlerFunc{
+			"GET /debug/pprof/": pprof.Index, "GET /debug/pprof/cmdline": pprof.Cmdline, "GET /debug/pprof/profile": pprof.Profile,
+			"GET /debug/pprof/symbol": pprof.Symbol, "GET /debug/pprof/trace": pprof.Trace,
+		} {
+			mux.Handle(pattern, entrance.require(RoleAdmin, h, refused))
+		}
 	}
 	for pattern, h := range deps.Handlers {
-		mux.Handle(pattern, h)
+		read(pattern, h)
 	}
 	for pattern, h := range deps.Admin {
-		mux.Handle(pattern, admin(h, cfg.AdminAnywhere))
+		mux.Handle(pattern, entrance.require(RoleAdmin, admin(h, cfg.AdminAnywhere || !entrance.open(), refused), refused))
 	}
-	return &Server{
-		cfg: cfg,
-		log: deps.Log,
-		http: &http.Server{
-			Handler:           secure(mux),
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       10 * time.Second,
-			WriteTimeout:      2 * time.Minute, // a CPU profile takes 30 s by default
-			IdleTimeout:       time.Minute,
-			MaxHeaderBytes:    16 << 10,
-		},
-	}, nil
+	s.http = &http.Server{
+		Handler:           secure(mux),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      2 * time.Minute, // a CPU profile takes 30 s by default
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	return s, nil
+}
+
+// Scheme is http or https.
+func (s *Server) Scheme() string {
+	if s.certificate != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // Listen binds the configured address, so that a wrong one is known before anything else starts, and returns what was bound.
@@ -96,6 +128,9 @@ func (s *Server) Listen(ctx context.Context) (net.Addr, error) {
 		return nil, fmt.Errorf("http.listen %q: %w; is another dredge running here? write another port, or 127.0.0.1:0 for any free one", s.cfg.Listen, err)
 	}
 	s.ln = ln
+	if s.certificate != nil {
+		s.ln = tls.NewListener(ln, s.certificate.config())
+	}
 	return ln.Addr(), nil
 }
 

@@ -47,6 +47,9 @@ type LogGroup struct {
 	Rejected int64  `json:"rejected"`
 	// Format is the layout of its lines; empty when no rule gives one.
 	Format string `json:"format"`
+	// NoData lines say that an interface had no traffic, SkipData lines that AWS lost flows.
+	NoData   int64 `json:"no_data"`
+	SkipData int64 `json:"skip_data"`
 	// Missing are the fields that the layout lacks and dredge would use.
 	Missing []Missing `json:"missing"`
 	Last    time.Time `json:"last"`
@@ -108,44 +111,76 @@ type Reject struct {
 	Line      string    `json:"line"`
 }
 
-// Handlers returns what to mount, by ServeMux pattern. status is called for every request to /api/status; it must be safe for
-// concurrent use and must not block. settings writes the configuration in force as YAML, without secrets.
-func Handlers(status func() Status, settings func(io.Writer) error) map[string]http.Handler {
-	files, err := fs.Sub(static, "static")
-	if err != nil {
-		panic("BUG: embedded page is missing: " + err.Error())
-	}
-	serve := http.FileServerFS(files)
+// Views are what the page asks for. Each is called for every request; they must be safe for concurrent use and must not block.
+type Views struct {
+	Status   func() Status
+	Talks    func() Talks
+	Unknowns func() Unknowns
+	Coverage func() Coverage
+	// Settings writes the configuration in force as YAML, without secrets.
+	Settings func(io.Writer) error
+}
+
+// Handlers returns what to mount, by ServeMux pattern.
+func Handlers(v Views) map[string]http.Handler {
+	serve := http.FileServerFS(files())
 	return map[string]http.Handler{
 		"GET /{$}":     serve,
 		"GET /assets/": http.StripPrefix("/assets/", serve),
 		"GET /api/config": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.Header().Set("Cache-Control", "no-store")
-			_ = settings(w) // the client went away; there is nobody to tell
+			_ = v.Settings(w) // the client went away; there is nobody to tell
 		}),
-		"GET /api/status": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Cache-Control", "no-store")
-			s := status()
+		"GET /api/status": answer(func() any {
+			s := v.Status()
 			s.Problems, s.Shards = orEmpty(s.Problems), orEmpty(s.Shards)
 			s.Edges, s.Rejected, s.LogGroups = orEmpty(s.Edges), orEmpty(s.Rejected), orEmpty(s.LogGroups)
-			_ = json.NewEncoder(w).Encode(s) // the client went away; there is nobody to tell
+			return s
+		}),
+		"GET /api/talks": answer(func() any {
+			t := v.Talks()
+			t.Edges = orEmpty(t.Edges)
+			return t
+		}),
+		"GET /api/unknowns": answer(func() any {
+			u := v.Unknowns()
+			u.Addresses = orEmpty(u.Addresses)
+			return u
+		}),
+		"GET /api/coverage": answer(func() any {
+			c := v.Coverage()
+			c.LogGroups, c.Networks, c.Silent = orEmpty(c.LogGroups), orEmpty(c.Networks), orEmpty(c.Silent)
+			return c
 		}),
 	}
 }
 
-// LookupHandlers returns the page "look up an address", by ServeMux pattern. It asks /v1/ip of the same server.
-func LookupHandlers() map[string]http.Handler {
-	files, err := fs.Sub(static, "static")
+// answer serves what f returns as JSON.
+func answer(f func() any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(f()) // the client went away; there is nobody to tell
+	})
+}
+
+// files are the embedded files.
+func files() fs.FS {
+	sub, err := fs.Sub(static, "static")
 	if err != nil {
 		panic("BUG: embedded page is missing: " + err.Error())
 	}
+	return sub
+}
+
+// LookupHandlers returns the page "look up an address", by ServeMux pattern. It asks /v1/ip of the same server.
+func LookupHandlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		"GET /{$}": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFileFS(w, r, files, "lookup.html")
+			http.ServeFileFS(w, r, files(), "lookup.html")
 		}),
-		"GET /assets/": http.StripPrefix("/assets/", http.FileServerFS(files)),
+		"GET /assets/": http.StripPrefix("/assets/", http.FileServerFS(files())),
 	}
 }
 

@@ -20,7 +20,11 @@ func get(t *testing.T, mux http.Handler, path string) *httptest.ResponseRecorder
 
 func serve() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range Handlers(func() Status { return Status{Version: "v1", Worker: "w"} }, func(w io.Writer) error { _, err := io.WriteString(w, "http: {listen: a}\n"); return err }) {
+	for pattern, h := range Handlers(Views{
+		Status: func() Status { return Status{Version: "v1", Worker: "w"} },
+		Talks:  func() Talks { return Talks{} }, Unknowns: func() Unknowns { return Unknowns{} }, Coverage: func() Coverage { return Coverage{} },
+		Settings: func(w io.Writer) error { _, err := io.WriteString(w, "http: {listen: a}\n"); return err },
+	}) {
 		mux.Handle(pattern, h)
 	}
 	return mux

@@ -32,7 +32,8 @@ const (
 // same. It is safe for concurrent use.
 type Asker struct {
 	Store *store.Store
-	Fold  *idlog.Fold
+	// Fold is nil in a worker: then answers come without evidence, and Workload and Diff are not to be asked.
+	Fold *idlog.Fold
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -77,6 +78,9 @@ func (a *Asker) scopes(ip netip.Addr, scope string) ([]string, error) {
 	if scope != "" {
 		return []string{scope}, nil
 	}
+	if a.Fold == nil {
+		return a.scopesByStore(ip), nil
+	}
 	var out []string
 	for _, sc := range a.Fold.Scopes() {
 		if _, ok := a.Fold.Address(sc, ip); ok {
@@ -119,6 +123,14 @@ func (a *Asker) answer(ip netip.Addr, at int64, scope string) Answer {
 		if p.Name != "" {
 			out.Network += " " + p.Name
 		}
+	}
+	if a.Fold == nil {
+		for _, t := range a.tenuresByStore(ip, scope) {
+			if out.Endpoint != nil && t.Owner == out.Endpoint.Owner && int64(t.From) <= at && at < int64(t.To) && (out.From == 0 || t.Kind == "told") {
+				out.From, out.To = t.From, t.To
+			}
+		}
+		return out
 	}
 	known, ok := a.Fold.Address(scope, ip)
 	if !ok {
@@ -228,6 +240,10 @@ func (a *Asker) History(ctx context.Context, ip netip.Addr, scope string) (Histo
 	for _, sc := range scopes {
 		if err := ctx.Err(); err != nil {
 			return out, err
+		}
+		if a.Fold == nil {
+			out.Tenures = append(out.Tenures, a.tenuresByStore(ip, sc)...)
+			continue
 		}
 		known, ok := a.Fold.Address(sc, ip)
 		if !ok {

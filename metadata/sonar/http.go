@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -49,9 +50,9 @@ func NewAPI(asker *Asker, r prometheus.Registerer) *API {
 	return a
 }
 
-// Handlers returns what to mount, by ServeMux pattern.
+// Handlers returns what to mount, by ServeMux pattern: without a fold only the questions about addresses.
 func (a *API) Handlers() map[string]http.Handler {
-	return map[string]http.Handler{
+	handlers := map[string]http.Handler{
 		"GET /v1/ip/{addr}": a.answer("ip", []string{"at", "scope"}, func(ctx context.Context, r *http.Request, q url.Values) (any, error) {
 			at := int64(0)
 			if q.Has("at") {
@@ -65,6 +66,11 @@ func (a *API) Handlers() map[string]http.Handler {
 		"GET /v1/ip/{addr}/history": a.answer("history", []string{"scope"}, func(ctx context.Context, r *http.Request, q url.Values) (any, error) {
 			return a.asker.History(ctx, address(r), q.Get("scope"))
 		}),
+	}
+	if a.asker.Fold == nil {
+		return handlers
+	}
+	maps.Copy(handlers, map[string]http.Handler{
 		"GET /v1/workload/{app}": a.answer("workload", []string{"from", "to"}, func(ctx context.Context, r *http.Request, q url.Values) (any, error) {
 			from, to, err := a.span(q)
 			if err != nil {
@@ -79,7 +85,8 @@ func (a *API) Handlers() map[string]http.Handler {
 			}
 			return a.asker.Diff(ctx, q.Get("scope"), from, to)
 		}),
-	}
+	})
+	return handlers
 }
 
 // address returns the address in the path; an invalid one is refused by the Asker.

@@ -3,6 +3,7 @@ package store
 import (
 	"math"
 	"net/netip"
+	"strings"
 
 	"dredge/metadata"
 )
@@ -56,4 +57,71 @@ func (s *Store) Tenures(sc metadata.Scope, ip netip.Addr, proto uint8, port uint
 		out = append(out, t)
 	}
 	return out
+}
+
+// ScopesOf returns the routing domains that know anything of ip, an owner or at least a declared network, at most limit of them.
+// It looks at every domain: it is for people's questions, not for the join.
+func (s *Store) ScopesOf(ip netip.Addr, limit int) []metadata.Scope {
+	ip = ip.Unmap()
+	var owned, covered []metadata.Scope
+	if list, ports := s.intervals(metadata.Public, ip, 0); len(list) > 0 || ports {
+		owned = append(owned, metadata.Public)
+	}
+	for sc := metadata.Public + 1; s.scopeNames.name(uint32(sc)) != "" && len(owned) < limit; sc++ {
+		rec := s.scope(sc)
+		switch {
+		case s.hasAddress(sc, ip):
+			owned = append(owned, sc)
+		case len(covered) < limit && (rec.declared(ip, maxTime, false) != nil || rec.declared(ip, maxTime, true) != nil):
+			covered = append(covered, sc)
+		}
+	}
+	if len(owned) == 0 {
+		return covered
+	}
+	return owned
+}
+
+// HeldInterface is an interface that holds an IPv4 address now, as a source told.
+type HeldInterface struct {
+	Owner metadata.EndpointID
+	Scope metadata.Scope
+	IP    netip.Addr
+	// Workload is what runs there now; 0 is not known.
+	Workload metadata.WorkloadID
+	// Since is when it got the address, Seen when the last second ended in which a flow showed it; 0 is never. Unix milliseconds.
+	Since, Seen int64
+}
+
+// HeldInterfaces calls yield for every interface that ever had a single IPv4 address and holds it at t, until yield returns false. It looks
+// at every owner: it is for people's questions, not for the join.
+func (s *Store) HeldInterfaces(t int64, yield func(HeldInterface) bool) {
+	for h := uint32(1); h <= uint32(s.owners.names.len()); h++ {
+		ow := s.owners.list.at(h)
+		sole := ow.sole.Load()
+		if sole == 0 || sole == soleNone || !strings.HasPrefix(s.owners.facts(h).ep.Owner, eniPrefix) {
+			continue
+		}
+		sc := metadata.Scope(ow.scope.Load())
+		held := HeldInterface{Owner: metadata.EndpointID(h), Scope: sc, IP: netip.AddrFrom4([4]byte{byte(sole >> 24), byte(sole >> 16), byte(sole >> 8), byte(sole)})}
+		list, _ := s.intervals(keyScope(sc, held.IP), held.IP, 0)
+		told := false
+		for i := range list {
+			v := list.at(i)
+			switch {
+			case v.owner != h:
+			case v.flags&beat != 0:
+				held.Seen = max(held.Seen, v.to)
+			case v.from <= t && t < v.to:
+				told, held.Since = true, v.from
+			}
+		}
+		if !told {
+			continue
+		}
+		held.Workload = s.workloadAt(h, t)
+		if !yield(held) {
+			return
+		}
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"dredge/internal/secret"
 )
 
 // PartitionBy says which rows share a partition of the topic.
@@ -133,7 +135,7 @@ type SASLConfig struct {
 	// Username is the user to authenticate as.
 	Username string `yaml:"username"`
 	// Password is the user's password; PasswordFile keeps it out of the configuration.
-	Password Secret `yaml:"password"`
+	Password secret.Text `yaml:"password"`
 	// PasswordFile is read when a connection is made, so a rotated password needs no restart.
 	PasswordFile string `yaml:"password_file"`
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"dredge/internal/secret"
 )
 
 func TestDefaultConfigIsValid(t *testing.T) {
@@ -81,7 +83,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 			t.Errorf("nothing shows that a password is set: %s", text)
 		}
 	}
-	if got := fmt.Sprint(Secret("")); got != "" {
+	if got := fmt.Sprint(secret.Text("")); got != "" {
 		t.Errorf("an empty secret prints %q", got)
 	}
 	var back Config

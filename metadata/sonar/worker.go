@@ -1,0 +1,45 @@
+package sonar
+
+import (
+	"net/netip"
+
+	"dredge/metadata"
+	"dredge/metadata/store"
+)
+
+// What an Asker without a fold says: a worker keeps no evidence, only what follows from it.
+
+// scopesByStore returns the routing domains that know ip.
+func (a *Asker) scopesByStore(ip netip.Addr) []string {
+	var out []string
+	for _, sc := range a.Store.ScopesOf(ip, maxScopes) {
+		out = append(out, a.Store.ScopeName(sc))
+	}
+	if len(out) == 0 && metadata.IsPublic(ip) {
+		out = []string{publicScope}
+	}
+	return out
+}
+
+// tenuresByStore returns who had ip in a scope, as far as the store remembers.
+func (a *Asker) tenuresByStore(ip netip.Addr, scope string) []Tenure {
+	var out []Tenure
+	for _, t := range a.Store.Tenures(a.Store.Scope(scope), ip, 0, 0) {
+		out = append(out, a.tenureByStore(ip, scope, &t))
+	}
+	return out
+}
+
+func (a *Asker) tenureByStore(ip netip.Addr, scope string, t *store.Tenure) Tenure {
+	out := Tenure{
+		IP: ip.String(), Scope: scope, Owner: a.Store.Endpoint(t.Owner).Owner, From: Time(t.From), To: Time(t.To),
+		AccuracyFromMillis: int64(t.AccFrom), AccuracyToMillis: int64(t.AccTo), Kind: "told", Workload: a.workload(t.Workload), Sources: []string{},
+	}
+	if t.Open {
+		out.To = forever
+	}
+	if t.Seen {
+		out.Kind, out.Sources = "seen", []string{"traffic"}
+	}
+	return out
+}
