@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -110,19 +109,12 @@ func TestS10(t *testing.T) {
 		rate = 50
 	}
 	c := newChurn(t, time.Hour)
-	heap := func() float64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return float64(m.HeapAlloc)
-	}
-	empty := heap()
+	empty := liveHeap()
 	var steady Size
 	steadyHeap := 0.0
 	for hour := 1; hour <= 24; hour++ {
 		c.hour(rate)
-		size, used := c.s.Size(), heap()-empty
+		size, used := c.s.Size(), liveHeap()-empty
 		if hour <= 5 { // two windows fill it, and two more pass until handles go round
 			steady = Size{
 				max(steady.Addresses, size.Addresses), max(steady.Tenures, size.Tenures), max(steady.TableBytes, size.TableBytes),
@@ -158,7 +150,7 @@ func TestS10(t *testing.T) {
 	if most := int(rate*3600/10) * 2 * 3; nets > most {
 		t.Errorf("%d networks are known, %d at most in three windows", nets, most)
 	}
-	t.Logf("%d changes: %+v, %.1f MB of heap", c.n, size, (heap()-empty)/1e6)
+	t.Logf("%d changes: %+v, %.1f MB of heap", c.n, size, (liveHeap()-empty)/1e6)
 	again := newStore(t)
 	if err := again.ReadSnapshot(bytes.NewReader(snapshotOf(t, c.s))); err != nil {
 		t.Fatal(err)

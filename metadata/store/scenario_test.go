@@ -51,7 +51,7 @@ const (
 	toldAll = `{"op":"progress","src":"ec2","to":100000}`
 )
 
-// S1: assign, unassign and attach events of EC2, a container on an interface, a load balancer and an AWS service each give one
+// TestS1 holds the row S1: assign, unassign and attach events of EC2, a container on an interface, a load balancer and an AWS service each give one
 // tenure with its kind.
 func TestS1(t *testing.T) {
 	s := newStore(t)
@@ -82,7 +82,7 @@ func TestS1(t *testing.T) {
 	}
 }
 
-// S5: the same address in two VPCs at one time.
+// TestS5 holds the row S5: the same address in two VPCs at one time.
 func TestS5(t *testing.T) {
 	s := newStore(t)
 	give(t, s, assignA, strings.NewReplacer("vpc-1", "vpc-2", "eni-a", "eni-z", "api", "other").Replace(assignA), toldAll)
@@ -261,7 +261,7 @@ func TestLateAndSkewedRelease(t *testing.T) {
 	}
 }
 
-// S6, as far as the store goes: the release was lost, traffic shows the new owner.
+// The release was lost, traffic shows the new owner.
 func TestTrafficEndsATenure(t *testing.T) {
 	s := newStore(t)
 	give(t, s, assignA, toldAll, `{"op":"describe","src":"ec2","owner":"eni:eni-b","from":1,"wl":{"app":"web"}}`)
@@ -295,8 +295,9 @@ func TestNATInsideLeg(t *testing.T) {
 	}
 }
 
-// S7: two workloads share a host address, their ports are known.
-func TestPortsOfOneAddress(t *testing.T) {
+// TestS7 holds the row S7: two workloads share a host address, and each is named by its port. The row calls an unknown port ambiguous;
+// here it is unknown, with the reason that the address is shared (docs/design.md).
+func TestS7(t *testing.T) {
 	s := newStore(t)
 	give(t, s, assignA,
 		`{"op":"assign","src":"ecs","scope":"vpc-1","ip":"10.0.0.1","owner":"task-1","proto":6,"port":8080,"from":1000,"wl":{"app":"one"}}`,
