@@ -67,6 +67,7 @@ type leaseTool struct {
 	clients  awsClients
 	streams  leaseStreams
 	failover time.Duration
+	config   config.Config
 }
 
 // open reads config and flags and makes the clients.
@@ -89,7 +90,7 @@ func (f *leaseFlags) open(ctx context.Context, connect connector) (*leaseTool, e
 	if f.failover < 0 {
 		return nil, fmt.Errorf("--failover: %s is negative; write what the workers have, 10s is KCL's default", f.failover)
 	}
-	t := &leaseTool{name: cmp.Or(f.table, c.Kinesis.Table()), failover: cmp.Or(f.failover, c.Kinesis.FailoverTime)}
+	t := &leaseTool{config: c, name: cmp.Or(f.table, c.Kinesis.Table()), failover: cmp.Or(f.failover, c.Kinesis.FailoverTime)}
 	if t.name == "" {
 		return nil, errors.New("which lease table? write --table NAME, or -c FILE with kinesis.application")
 	}

@@ -84,7 +84,7 @@ func findAll(leases []lease.Lease, shards []string) ([]lease.Lease, error) {
 
 func newLeasesCheckpointCmd(f *leaseFlags, connect connector) *cobra.Command {
 	cmd := &cobra.Command{Use: "checkpoint", Short: "Change checkpoints by hand"}
-	cmd.AddCommand(newCheckpointSetCmd(f, connect))
+	cmd.AddCommand(newCheckpointSetCmd(f, connect), newCheckpointAdoptCmd(f, connect))
 	return cmd
 }
 
@@ -98,10 +98,13 @@ LATEST or SHARD_END. Everything up to and including it counts as done. The lease
 
 A lease with an owner is watched for the failover time first; while it is renewed nothing is changed. A move forward needs
 --allow-skip, because what lies between is never read; a move back needs --allow-repeat, because it is read twice. The write is
-conditional on the row that was looked at. With a stream, a sequence number of another shard is refused.`,
+conditional on the row that was looked at. With a stream, a sequence number of another shard is refused.
+
+A sink in mode exactly-once keeps positions of its own, and workers start at the later of the two. With -c FILE, whose sink it is, that
+position is moved too, first, in a transaction that fences whoever still produces for the shard. Without -c a shard can't be moved
+back behind it.`,
 		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if move.To, err = lease.ParsePosition(stream.Position(args[1])); err != nil {
 				return err
 			}
@@ -119,15 +122,33 @@ conditional on the row that was looked at. With a stream, a sequence number of a
 					return err
 				}
 			}
+			kept, err := t.keptPositions()
+			if err != nil {
+				return err
+			}
+			var committed stream.Position
+			if kept != nil {
+				defer func() { err = errors.Join(err, kept.close()) }()
+				if committed, err = kept.prepare(ctx, l, &move); err != nil {
+					return err
+				}
+			}
 			move.Watch = t.failover
 			before, after, err := leaseadmin.SetCheckpoint(ctx, t.table, l.Key, move)
 			if err != nil {
 				return err
 			}
 			if f.json {
-				return printJSON(cmd.OutOrStdout(), map[string]string{
+				line := map[string]string{
 					"key": l.Key, "from": before.Checkpoint.String(), "to": after.Checkpoint.String(), "owner_before": before.ActualOwner(),
-				})
+				}
+				if kept != nil {
+					line["sink_from"], line["sink_to"] = string(committed), string(placeOf(after.Checkpoint))
+				}
+				return printJSON(cmd.OutOrStdout(), line)
+			}
+			if kept != nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: from %s to %s in %s\n", l.Key, orNothing(committed), orNothing(placeOf(after.Checkpoint)), kept.where)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: from %s to %s; the lease is free (it was owned by %s)\n",
 				l.Key, before.Checkpoint, after.Checkpoint, cmp.Or(before.ActualOwner(), "nobody"))

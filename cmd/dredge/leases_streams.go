@@ -26,7 +26,14 @@ func streamNames(c kinesis.Config) string {
 
 // leaseStreams are the streams of an application by their name in lease keys: "" in single-stream mode, else
 // account:stream:epoch.
-type leaseStreams map[string]leaseadmin.Stream
+type leaseStreams map[string]leaseStream
+
+// leaseStream is one of them.
+type leaseStream struct {
+	leaseadmin.Stream
+	// lasting names the stream for a sink that keeps positions: see kinesis.LastingName.
+	lasting func(context.Context) (string, error)
+}
 
 // newLeaseStreams takes the streams from the flag, else from the config. None is fine: what only a stream can tell is left
 // out. Of several streams it asks Kinesis for what their lease keys are made of.
@@ -52,7 +59,10 @@ func newLeaseStreams(ctx context.Context, c config.Config, flag string, clients 
 				return nil, err
 			}
 		}
-		out[name] = leaseadmin.Stream{API: api, Name: s.StreamName, ARN: s.StreamARN}
+		out[name] = leaseStream{
+			Stream:  leaseadmin.Stream{API: api, Name: s.StreamName, ARN: s.StreamARN},
+			lasting: func(ctx context.Context) (string, error) { return kinesis.LastingName(ctx, api, s) },
+		}
 	}
 	return out, nil
 }

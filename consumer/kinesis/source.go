@@ -112,6 +112,11 @@ func (s *source) lastingName(ctx context.Context) (string, error) {
 	return name, nil
 }
 
+// LastingName is what Worker.Name puts before the shards of a stream, for who has no Worker.
+func LastingName(ctx context.Context, api API, stream StreamConfig) (string, error) {
+	return (&source{api: api, cfg: stream}).lastingName(ctx)
+}
+
 // describe asks for the stream's ARN, name and time of creation in Unix seconds.
 func (s *source) describe(ctx context.Context) (a arn.ARN, stream, epoch string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)

@@ -171,27 +171,15 @@ func (s *Sink) first(ctx context.Context, p *producer, id producerID, leased str
 	if leased != "" {
 		if !s.cfg.ExactlyOnce.Adopt {
 			return "", &stream.PermanentError{Err: fmt.Errorf("exactly_once.adopt: topic %q has no position for shard %q, whose lease stands at %q; "+
-				"write adopt: true once if the application was in another mode until now, or restore the topic: rows behind the lease's position may be in Kafka",
+				"write adopt: true once if the application was in another mode until now, or run `dredge leases checkpoint adopt` for this shard alone, or restore the topic: "+
+				"rows behind the lease's position may be in Kafka",
 				topic, id.name, string(leased))}
 		}
 		s.metrics.tx.adoptions.Inc()
 		s.log.Warn().Str("shard", id.name).Str("position", string(leased)).Msg("position of the lease adopted; remove exactly_once.adopt when all shards are")
 	}
-	rec, err := s.checkpoint(id, leased)
-	if err != nil {
+	if err := s.commitPosition(ctx, p, id, leased); err != nil {
 		return "", err
-	}
-	if err := p.client.BeginTransaction(); err != nil {
-		return "", fmt.Errorf("opening the first transaction of %q: %w", id.key, err)
-	}
-	if err := produce(ctx, p.client, rec); err != nil {
-		return "", s.explain("writing the first record of "+id.key, topic, err)
-	}
-	if err := p.check(ctx); err != nil {
-		return "", err
-	}
-	if err := endTransaction(ctx, p.client); err != nil {
-		return "", fmt.Errorf("committing the first record of %q: %w", id.key, err)
 	}
 	return leased, p.renew(ctx)
 }

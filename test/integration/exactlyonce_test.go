@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,38 +103,47 @@ func rowIDOf(value []byte) string {
 	return r.ID
 }
 
-// TestExactlyOnceKilled: two dredge processes put the lines of a stream exactly once into a real Kafka, raw and rolled up. One is
-// killed with open transactions, several times; what it left open is aborted, and the other goes on where it had committed. A
-// third is stopped for longer than its leases live, and is fenced when it goes on.
-func TestExactlyOnceKilled(t *testing.T) {
-	t.Parallel()
-	const shards, perPayload = 4, 20
-	dir, name := t.TempDir(), prefix()+"once"
-	server := awsfake.New(awsfake.Config{})
-	defer server.Close()
-	if err := server.Listen(t.Context(), "127.0.0.1:0"); err != nil {
+// onceStage is a stream in a fake AWS, and workers that put its lines exactly once into a real Kafka.
+type onceStage struct {
+	*testing.T
+	server         *awsfake.Server
+	table          *lease.DynamoDB
+	binary, config string
+	name           string
+	committed      *committedReader
+	workers        int
+	put, lines     int
+	// sequences are those of the payloads, by shard.
+	sequences map[string][]string
+}
+
+const linesPerPayload = 20
+
+func newOnceStage(t *testing.T, shards int) *onceStage {
+	t.Helper()
+	s := &onceStage{T: t, server: awsfake.New(awsfake.Config{}), name: prefix() + "once", config: filepath.Join(t.TempDir(), "dredge.yaml"), sequences: map[string][]string{}}
+	t.Cleanup(func() { _ = s.server.Close() })
+	if err := s.server.Listen(t.Context(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Kinesis().CreateStream(name, shards); err != nil {
+	if err := s.server.Kinesis().CreateStream(s.name, shards); err != nil {
 		t.Fatal(err)
 	}
-	transport := server.Transport()
-	table, err := lease.NewDynamoDB(name, dynamodb.NewFromConfig(aws.Config{
+	var err error
+	if s.table, err = lease.NewDynamoDB(s.name, dynamodb.NewFromConfig(aws.Config{
 		Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
-		BaseEndpoint: aws.String(server.URL()), HTTPClient: &http.Client{Transport: transport},
-	}))
-	if err != nil {
+		BaseEndpoint: aws.String(s.server.URL()), HTTPClient: &http.Client{Transport: s.server.Transport()},
+	})); err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(dir, "dredge.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, `kinesis: {application: %s, stream_name: %s, failover_time: 3s}
-aws: {kinesis_endpoint: %q, dynamodb_endpoint: %q}
+	if err := os.WriteFile(s.config, fmt.Appendf(nil, `kinesis: {application: %[1]s, stream_name: %[1]s, failover_time: 3s}
+aws: {kinesis_endpoint: %[2]q, dynamodb_endpoint: %[2]q}
 http: {listen: "127.0.0.1:0"}
 sink:
   type: kafka
   kafka:
     mode: exactly-once
-    brokers: [%q]
+    brokers: [%[3]q]
     topic: %[1]s
     minute_topic: %[1]s-1m
     late_topic: %[1]s-late
@@ -141,97 +151,149 @@ sink:
     partitions: 3
     replication: 1
     exactly_once: {checkpoints_topic: %[1]s-positions}
-`, name, name, server.URL(), server.URL(), setting(t, "DREDGE_TEST_KAFKA")), 0o600); err != nil {
+`, s.name, s.server.URL(), setting(t, "DREDGE_TEST_KAFKA")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	binary := build(t)
-	workers := 0
-	begin := func() *program {
-		workers++
-		p, _ := start(t, regexp.MustCompile(`"url":"(http://[^"]+/)"`),
-			dredge(t, binary, []string{"DREDGE_KINESIS_WORKER_ID=" + fmt.Sprintf("dredge-%d", workers)}, "run", "-c", config))
-		return p
-	}
-	put, lines := 0, 0
-	feed := func(payloads int) {
-		t.Helper()
-		for range payloads {
-			put++
-			if _, _, err := server.Kinesis().Put(name, fmt.Sprint(put), flowLines(put, perPayload)); err != nil {
-				t.Fatal(err)
-			}
-			lines += perPayload
-		}
-	}
-	committed := readCommitted(t, name, name+"-1m")
-	landed := func() (n int) {
-		n, _, _ = committed.counts(name)
-		return n
-	}
-	owners := func() map[string]int {
-		listing, err := table.List(t.Context())
-		if err != nil {
-			return nil
-		}
-		n := map[string]int{}
-		for _, l := range listing.Leases {
-			n[l.ActualOwner()]++
-		}
-		return n
-	}
+	s.binary = build(t)
+	s.committed = readCommitted(t, s.name, s.name+"-1m")
+	return s
+}
 
-	one, two := begin(), begin()
-	feed(40)
-	await(t, "the first lines", time.Minute, func() bool { return landed() == lines })
+// begin starts a worker.
+func (s *onceStage) begin() *program {
+	s.Helper()
+	s.workers++
+	p, _ := start(s.T, regexp.MustCompile(`"url":"(http://[^"]+/)"`),
+		dredge(s.T, s.binary, []string{"DREDGE_KINESIS_WORKER_ID=" + fmt.Sprintf("dredge-%d", s.workers)}, "run", "-c", s.config))
+	return p
+}
+
+func (s *onceStage) feed(payloads int) {
+	s.Helper()
+	for range payloads {
+		s.put++
+		shard, sequence, err := s.server.Kinesis().Put(s.name, strconv.Itoa(s.put), flowLines(s.put, linesPerPayload))
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.sequences[shard] = append(s.sequences[shard], sequence)
+		s.lines += linesPerPayload
+	}
+}
+
+// all says whether every line is committed.
+func (s *onceStage) all() bool {
+	n, _, _ := s.committed.counts(s.name)
+	return n == s.lines
+}
+
+// owners counts the leases of each worker.
+func (s *onceStage) owners() map[string]int {
+	listing, err := s.table.List(s.Context())
+	if err != nil {
+		return nil
+	}
+	n := map[string]int{}
+	for _, l := range listing.Leases {
+		n[l.ActualOwner()]++
+	}
+	return n
+}
+
+// end stops a worker gently.
+func (s *onceStage) end(p *program) {
+	s.Helper()
+	if err := p.interrupt(); err != nil {
+		s.Errorf("run ended with %v:\n%s", err, p.output())
+	}
+}
+
+// TestExactlyOnceKilled: two dredge processes put the lines of a stream exactly once into a real Kafka, raw and rolled up. One is
+// killed with open transactions, several times; what it left open is aborted, and the other goes on where it had committed. Then one
+// is stopped for longer than its leases live, and is fenced when it goes on.
+func TestExactlyOnceKilled(t *testing.T) {
+	t.Parallel()
+	s := newOnceStage(t, 4)
+	one, two := s.begin(), s.begin()
+	s.feed(40)
+	await(t, "the first lines", time.Minute, s.all)
 	for kill := range 3 {
-		victim := one
 		// Transactions are open while lines come faster than they are committed.
 		for range 8 {
-			feed(10)
+			s.feed(10)
 			pause(100 * time.Millisecond)
 		}
-		if err := victim.cmd.Process.Kill(); err != nil {
+		if err := one.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		<-victim.done
+		<-one.done
 		killed := time.Now()
-		one, two = two, begin()
-		feed(20)
-		await(t, "the rest, by who lived on", 2*time.Minute, func() bool { return landed() == lines })
+		one, two = two, s.begin()
+		s.feed(20)
+		await(t, "the rest, by who lived on", 2*time.Minute, s.all)
 		t.Logf("kill %d: everything is committed %s after it (failover time 3 s)", kill+1, time.Since(killed).Round(100*time.Millisecond))
 	}
 
 	// One is stopped until the other has all its leases, and has rows in a transaction when it goes on.
-	await(t, "leases of both", time.Minute, func() bool { return len(owners()) == 2 && owners()[""] == 0 })
-	feed(10)
+	await(t, "leases of both", time.Minute, func() bool { n := s.owners(); return len(n) == 2 && n[""] == 0 })
+	s.feed(10)
 	pause(300 * time.Millisecond)
 	if err := one.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	feed(20)
-	await(t, "the stopped one's leases at the other", time.Minute, func() bool { return len(owners()) == 1 && owners()[""] == 0 })
-	await(t, "its lines, by the other", time.Minute, func() bool { return landed() == lines })
+	s.feed(20)
+	await(t, "the stopped one's leases at the other", time.Minute, func() bool { n := s.owners(); return len(n) == 1 && n[""] == 0 })
+	await(t, "its lines, by the other", time.Minute, s.all)
 	if err := one.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	feed(40)
-	await(t, "every line", 2*time.Minute, func() bool { return landed() == lines })
-	for _, p := range []*program{one, two} {
-		if err := p.interrupt(); err != nil {
-			t.Errorf("run ended with %v:\n%s", err, p.output())
-		}
+	s.feed(40)
+	await(t, "every line", 2*time.Minute, s.all)
+	s.end(one)
+	s.end(two)
+	await(t, "the sums by minute", time.Minute, func() bool { _, _, in := s.committed.counts(s.name); return in >= int64(s.lines) })
+	distinct, twice, rowsIn := s.committed.counts(s.name)
+	if distinct != s.lines || twice != 0 || rowsIn != int64(s.lines) {
+		t.Errorf("%d lines were put: %d rows are committed, %d of them twice, and rolled-up rows are made of %d", s.lines, distinct, twice, rowsIn)
 	}
-	await(t, "the sums by minute", time.Minute, func() bool { _, _, in := committed.counts(name); return in >= int64(lines) })
-	distinct, twice, rowsIn := committed.counts(name)
-	if distinct != lines || twice != 0 || rowsIn != int64(lines) {
-		t.Errorf("%d lines were put: %d rows are committed, %d of them twice, and rolled-up rows are made of %d", lines, distinct, twice, rowsIn)
-	}
-	committed.mu.Lock()
-	defer committed.mu.Unlock()
-	if len(committed.aborted) == 0 {
+	s.committed.mu.Lock()
+	defer s.committed.mu.Unlock()
+	if len(s.committed.aborted) == 0 {
 		t.Error("no transaction was aborted, so nothing was proven")
 	}
-	t.Logf("%d lines, %d transactions aborted", lines, len(committed.aborted))
+	t.Logf("%d lines, %d transactions aborted", s.lines, len(s.committed.aborted))
+}
+
+// TestExactlyOnceCheckpointSet: an operator moves a shard back; the sink's position goes with its lease, so exactly what lies behind
+// is there twice afterwards. Without the configuration the lease alone would move, and nothing would be read again.
+func TestExactlyOnceCheckpointSet(t *testing.T) {
+	t.Parallel()
+	s := newOnceStage(t, 1)
+	w := s.begin()
+	s.feed(10)
+	await(t, "the lines", time.Minute, s.all)
+	s.end(w)
+	const shard, again = "shardId-000000000000", 4
+	to := s.sequences[shard][len(s.sequences[shard])-1-again]
+	out, err := dredge(t, s.binary, nil, "leases", "checkpoint", "set", "-c", s.config, shard, to).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--allow-repeat") {
+		t.Errorf("a move back without leave: %v\n%s", err, out)
+	}
+	out, err = dredge(t, s.binary, nil, "leases", "checkpoint", "set", "-c", s.config, "--allow-repeat", shard, to).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), to+" in topic "+s.name+"-positions") {
+		t.Fatalf("checkpoint set: %v\n%s", err, out)
+	}
+	w = s.begin()
+	s.feed(1)
+	await(t, "the line after", time.Minute, s.all)
+	s.end(w)
+	if _, twice, _ := s.committed.counts(s.name); twice != again*linesPerPayload {
+		t.Errorf("%d rows came again, want those of %d payloads", twice, again)
+	}
+	out, err = dredge(t, s.binary, nil, "leases", "checkpoint", "adopt", "-c", s.config, shard).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "nothing was changed") {
+		t.Errorf("adopt of a shard that has a record: %v\n%s", err, out)
+	}
 }
 
 // flowLines is a payload of n lines of flow log, all of the present minute.

@@ -24,6 +24,12 @@ type Move struct {
 	Watch time.Duration
 	// Shards are those that the stream lists, to check that To lies in the shard; nil leaves the check out.
 	Shards []types.Shard
+	// Sink is where the sink says that the shard stands, for one that keeps positions of its own; workers start at the later of the
+	// two. The zero Checkpoint is none.
+	Sink lease.Checkpoint
+	// SetSink moves the sink's position. It is called when nobody renews the lease, before the lease is changed; nil for a sink
+	// that keeps none.
+	SetSink func(context.Context) error
 }
 
 // SetCheckpoint moves the checkpoint of the lease with key, and frees the lease. It refuses, with ErrInUse, while somebody renews
@@ -49,7 +55,16 @@ func SetCheckpoint(ctx context.Context, table Table, key string, m Move) (before
 				key, ErrInUse, now.ActualOwner(), m.Watch)
 		}
 	}
+	if m.SetSink != nil {
+		if err := m.SetSink(ctx); err != nil {
+			return before, after, fmt.Errorf("lease %q: nothing was changed in it: %w", key, err)
+		}
+	}
 	after, err = table.ResetCheckpoint(ctx, before, m.To)
+	if errors.Is(err, lease.ErrLost) && m.SetSink != nil {
+		return before, after, fmt.Errorf("lease %q: %w: a worker took or renewed it just now; the sink's position is %s, the lease was not changed; stop that worker and say it again",
+			key, ErrInUse, m.To)
+	}
 	if errors.Is(err, lease.ErrLost) {
 		return before, after, fmt.Errorf("lease %q: %w: a worker took or renewed it just now; nothing was changed", key, ErrInUse)
 	}
@@ -65,14 +80,18 @@ func (m Move) check(l lease.Lease) error {
 	if err := m.inShard(l); err != nil {
 		return err
 	}
-	switch n := m.To.Compare(l.Checkpoint); {
-	case n == 0:
+	from := l.Checkpoint
+	if m.Sink != (lease.Checkpoint{}) && m.Sink.Compare(from) > 0 {
+		from = m.Sink
+	}
+	switch n := m.To.Compare(from); {
+	case n == 0 && m.To == l.Checkpoint:
 		return fmt.Errorf("lease %q: stands at %s already", l.Key, m.To)
 	// What was never checkpointed starts somewhere before every record, so moving to a record or the tip skips.
 	case n > 0 && !m.AllowSkip:
-		return fmt.Errorf("lease %q: from %s to %s is a move forward: what lies between will never be read, so it is lost; write --allow-skip when that is meant", l.Key, l.Checkpoint, m.To)
+		return fmt.Errorf("lease %q: from %s to %s is a move forward: what lies between will never be read, so it is lost; write --allow-skip when that is meant", l.Key, from, m.To)
 	case n < 0 && !m.AllowRepeat:
-		return fmt.Errorf("lease %q: from %s to %s is a move back: what lies between is read again, so it is there twice; write --allow-repeat when that is meant", l.Key, l.Checkpoint, m.To)
+		return fmt.Errorf("lease %q: from %s to %s is a move back: what lies between is read again, so it is there twice; write --allow-repeat when that is meant", l.Key, from, m.To)
 	}
 	return nil
 }
