@@ -28,6 +28,8 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// Datasources are the names of the tables.
 	Datasources Datasources `yaml:"datasources"`
+	// Prices is a YAML file of what data on its way costs, for `dredge druid query cost…`; empty takes the one that is built in (`dredge druid prices` prints it).
+	Prices string `yaml:"prices"`
 	// Supervisor shapes the supervisors that read the topics into the tables.
 	Supervisor SupervisorConfig `yaml:"supervisor"`
 }

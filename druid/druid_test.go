@@ -273,7 +273,11 @@ func TestQuestions(t *testing.T) {
 	if err != nil || len(questions) < 8 {
 		t.Fatalf("%d questions, %v", len(questions), err)
 	}
-	ask := Ask{From: time.Unix(0, 0), To: time.Unix(60, 0), App: "it's", Limit: 7}
+	prices, err := LoadPrices("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := Ask{From: time.Unix(0, 0), To: time.Unix(60, 0), App: "it's", Limit: 7, Prices: prices}
 	for _, q := range questions {
 		sql, params, err := q.SQL(Datasources{Raw: `a"b`, Minute: "m", Late: "l"}, ask)
 		if err != nil {

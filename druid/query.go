@@ -58,6 +58,9 @@ func NoTable(err error) bool {
 	return ok && e.Status == http.StatusBadRequest && strings.Contains(e.Message, "Object '") && strings.Contains(e.Message, "not found")
 }
 
+// quoted makes a literal of s.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
 // quote makes an identifier of name.
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 

@@ -20,9 +20,10 @@ type Question struct {
 	Name string
 	// Doc says what it answers.
 	Doc string
-	// App says that it asks for one application.
-	App bool
-	sql string
+	// App says that it asks for one application, Priced that its answer is an estimate made with Prices.
+	App    bool
+	Priced bool
+	sql    string
 }
 
 // Questions returns every shipped query by name.
@@ -41,7 +42,7 @@ func Questions() ([]Question, error) {
 		if !ok || !strings.HasPrefix(doc, "-- ") {
 			return nil, fmt.Errorf("questions/%s does not begin with a line that says what it answers", f.Name())
 		}
-		list = append(list, Question{Name: strings.TrimSuffix(f.Name(), ".sql"), Doc: strings.TrimPrefix(doc, "-- "), App: strings.Contains(sql, "{app}"), sql: sql})
+		list = append(list, Question{Name: strings.TrimSuffix(f.Name(), ".sql"), Doc: strings.TrimPrefix(doc, "-- "), App: strings.Contains(sql, "{app}"), Priced: strings.Contains(sql, "{priced}"), sql: sql})
 	}
 	return list, nil
 }
@@ -53,6 +54,10 @@ type Ask struct {
 	App string
 	// Limit bounds the rows of the answer.
 	Limit int
+	// Prices are what questions that are Priced are answered with.
+	Prices Prices
+	// Late says that there is a table of late rows: questions about raw rows then ask it, too.
+	Late bool
 }
 
 // SQL returns the query and its parameters.
@@ -60,7 +65,12 @@ func (q Question) SQL(d Datasources, ask Ask) (string, []Parameter, error) {
 	if q.App && ask.App == "" {
 		return "", nil, fmt.Errorf("%s asks for one application; name it with --app", q.Name)
 	}
-	sql := strings.NewReplacer("{raw}", quote(d.Raw), "{minute}", quote(d.Minute), "{late}", quote(d.Late), "{limit}", strconv.Itoa(ask.Limit)).Replace(strings.TrimSpace(q.sql))
+	raw := quote(d.Raw)
+	if ask.Late {
+		raw = "TABLE(APPEND(" + quoted(d.Raw) + ", " + quoted(d.Late) + "))"
+	}
+	sql := strings.Replace(strings.TrimSpace(q.sql), "{priced}", ask.Prices.priced("{raw}"), 1)
+	sql = strings.NewReplacer("{raw}", raw, "{minute}", quote(d.Minute), "{late}", quote(d.Late), "{limit}", strconv.Itoa(ask.Limit)).Replace(sql)
 	// What remains in braces becomes parameters, in the order of the text.
 	values := map[string]Parameter{"{from}": At(ask.From), "{to}": At(ask.To), "{app}": Text(ask.App)}
 	var params []Parameter
@@ -83,8 +93,13 @@ func (q Question) SQL(d Datasources, ask Ask) (string, []Parameter, error) {
 	return out.String(), params, nil
 }
 
-// Ask answers a question. A table that has no rows yet answers with none.
+// Ask answers a question, of late rows too where there are any. A table that has no rows yet answers with none.
 func (c *Client) Ask(ctx context.Context, d Datasources, q Question, ask Ask) (Result, error) {
+	found, err := c.Query(ctx, `SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'druid' AND TABLE_NAME IN (?, ?)`, Text(d.Raw), Text(d.Late))
+	if err != nil {
+		return Result{}, err
+	}
+	ask.Late = len(found.Rows) == 2
 	sql, params, err := q.SQL(d, ask)
 	if err != nil {
 		return Result{}, err

@@ -17,6 +17,7 @@ import (
 
 	"dredge/config"
 	"dredge/consumer/kinesis"
+	"dredge/druid"
 	"dredge/flowlog"
 	"dredge/internal/telemetry"
 	"dredge/metadata/event"
@@ -103,6 +104,12 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		}
 		return ": " + svc.core.segments.Describe(), nil
 	})
+	if c.Druid.Prices != "" {
+		check("prices", func(context.Context) (string, error) {
+			p, err := druid.LoadPrices(c.Druid.Prices)
+			return ": of " + p.Date + ", in " + p.Currency, err
+		})
+	}
 	check("public addresses", func(ctx context.Context) (string, error) { return checkPublic(ctx, c) })
 	for _, src := range svc.aws.list {
 		check("identity "+strings.Join(src.Names(), ", "), func(ctx context.Context) (string, error) {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +25,7 @@ func newDruidCmd() *cobra.Command {
 		Short: "Make and watch Druid's side: specs, supervisors, questions, reconciliation",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newDruidSpecCmd(), newDruidApplyCmd(), newDruidDiffCmd(), newDruidStatusCmd(), newDruidQueryCmd(), newDruidReconcileCmd())
+	cmd.AddCommand(newDruidSpecCmd(), newDruidApplyCmd(), newDruidDiffCmd(), newDruidStatusCmd(), newDruidQueryCmd(), newDruidPricesCmd(), newDruidReconcileCmd())
 	return cmd
 }
 
@@ -321,6 +323,9 @@ func newDruidQueryCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if ask.Prices, err = druid.LoadPrices(c.Druid.Prices); err != nil {
+					return fmt.Errorf("druid.prices: %w", err)
+				}
 				sql, _, err := questions[i].SQL(c.Druid.Datasources, ask)
 				if err == nil {
 					fmt.Fprintln(cmd.OutOrStdout(), sql)
@@ -328,11 +333,18 @@ func newDruidQueryCmd() *cobra.Command {
 				return err
 			}
 			return withDruid(path, func(c config.Config, client *druid.Client) error {
+				if ask.Prices, err = druid.LoadPrices(c.Druid.Prices); err != nil {
+					return fmt.Errorf("druid.prices: %w", err)
+				}
 				r, err := client.Ask(cmd.Context(), c.Druid.Datasources, questions[i], ask)
 				if err != nil {
 					return err
 				}
-				return printResult(cmd.OutOrStdout(), r, asJSON)
+				if err := printResult(cmd.OutOrStdout(), r, asJSON); err != nil || !questions[i].Priced {
+					return err
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "an estimate in %s with prices of %s; your bill knows discounts, tiers and what was not logged\n", ask.Prices.Currency, ask.Prices.Date)
+				return nil
 			})
 		},
 	}
@@ -342,6 +354,34 @@ func newDruidQueryCmd() *cobra.Command {
 	cmd.Flags().IntVar(&limit, "limit", limit, "most rows of the answer")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object per row")
 	cmd.Flags().BoolVar(&show, "sql", false, "print the query instead of sending it")
+	return cmd
+}
+
+func newDruidPricesCmd() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "prices [-c FILE]",
+		Short: "Print the prices that estimates are made with, as a file to copy and change (druid.prices)",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, os.Environ())
+			if err != nil {
+				return err
+			}
+			text := []byte(druid.DefaultPrices())
+			if c.Druid.Prices != "" {
+				if text, err = os.ReadFile(c.Druid.Prices); err != nil {
+					return fmt.Errorf("druid.prices: %w", err)
+				}
+			}
+			if _, err := druid.ParsePrices(text); err != nil {
+				return fmt.Errorf("druid.prices: %w", err)
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
+		},
+	}
+	addConfigFlag(cmd, &path)
 	return cmd
 }
 
@@ -367,7 +407,10 @@ func printResult(out io.Writer, r druid.Result, asJSON bool) error {
 			switch v := v.(type) {
 			case nil:
 			case float64:
-				line[i] = fmt.Sprintf("%.0f", v)
+				line[i] = strconv.FormatFloat(v, 'f', -1, 64)
+				if v != math.Trunc(v) {
+					line[i] = fmt.Sprintf("%.4f", v)
+				}
 			default:
 				line[i] = fmt.Sprint(v)
 			}

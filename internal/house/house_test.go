@@ -155,7 +155,7 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 		"pgregory.net/rapid":         nil,               // tests only
 		"github.com/google/go-cmp":   {"sink/sinktest"}, // a contract suite is test code
 		"go.uber.org/goleak":         nil,
-		"github.com/goccy/go-yaml":   {"config", "flowlog", "sink", "consumer", "pipeline", "metadata", "enrich", "cmd"},
+		"github.com/goccy/go-yaml":   {"config", "flowlog", "sink", "consumer", "pipeline", "metadata", "enrich", "druid", "cmd"},
 		"github.com/santhosh-tekuri": nil,
 	}
 	for _, s := range sources(t) {
