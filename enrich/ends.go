@@ -268,7 +268,8 @@ func (j *join) byNextHop(f *flow, e *end) bool {
 		return false
 	}
 	eni := j.scratch.text.String(text)
-	if own, _ := j.view.InterfaceHas(eni, e.addr, f.w); !own {
+	// The record itself says that the interface was there, and so was its primary address.
+	if own, primary := j.view.InterfaceHas(eni, e.addr, f.w); !own && !primary {
 		return false
 	}
 	c, known := j.view.LookupInterface(eni, f.w)

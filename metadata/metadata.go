@@ -84,7 +84,8 @@ type View interface {
 	Lookup(s Scope, ip netip.Addr, w Window) Answer
 	// LookupInterface answers for an interface id at the time of w.
 	LookupInterface(eni string, w Window) (Interface, bool)
-	// InterfaceHas says whether ip was one of the interface's own addresses in w, and whether it was its primary one.
+	// InterfaceHas says whether ip was one of the interface's own addresses all through w, and whether it is its primary one, which
+	// an interface keeps as long as it lives: that may be known although its life is not known to cover w.
 	InterfaceHas(eni string, ip netip.Addr, w Window) (own, primary bool)
 	// ScopeCovers returns the scope that ip belongs to, seen from a flow recorded in local: local itself when one of its
 	// CIDRs covers ip, else a scope that evidence (peering, transit topology) leads to, else Public for public addresses,

@@ -143,9 +143,19 @@ func (d *deriver) endOf(b evidence) (to int64, acc uint32) {
 	}
 	to = max(min(own, rival), seen)
 	if to != own {
-		acc = 0
+		return to, 0
 	}
-	return to, acc
+	return to, d.until(to, acc, b.owner)
+}
+
+// until is acc, the uncertainty after owner's end at to, as far as nobody else was told to begin within it.
+func (d *deriver) until(to int64, acc uint32, owner uint32) uint32 {
+	for _, e := range d.ev {
+		if e.kind == begin && e.owner != owner && e.from >= to && e.from < to+int64(acc) {
+			acc = min(acc, roundAcc(e.from-to))
+		}
+	}
+	return acc
 }
 
 // unite makes one interval of those of one owner that overlap or touch. The earliest keeps its uncertainty at the front, the
@@ -206,8 +216,27 @@ func (d *deriver) beats(v4 bool) {
 				v.flags |= bridged
 			}
 		}
+		d.clip(&v)
 		d.layer = append(d.layer, v)
 	}
+}
+
+// clip takes the width of v's edges back to where the owner's own told begin and end lie, and to where somebody else was told to begin:
+// what traffic leaves open, a source knew. A begin or end that traffic contradicts is no bound.
+func (d *deriver) clip(v *interval) {
+	for _, e := range d.ev {
+		if e.owner != v.owner {
+			continue
+		}
+		switch earliest, latest := e.from-int64(e.acc), e.from+int64(e.acc); {
+		case e.kind == begin && earliest <= v.from:
+			v.accFrom = min(v.accFrom, roundAcc(min(v.from-earliest, heartbeatAcc)))
+		case e.kind == end && latest >= v.to:
+			v.accTo = min(v.accTo, roundAcc(min(latest-v.to, heartbeatAcc)))
+		default:
+		}
+	}
+	v.accTo = d.until(v.to, v.accTo, v.owner)
 }
 
 // bridgedInto says whether the beat at place i continues an earlier one of the same interface.

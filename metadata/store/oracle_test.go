@@ -260,6 +260,7 @@ func (o *oracle) layer(scope, ip string, above bool, out map[string][]run) {
 		out[owner] = append(out[owner], toldRuns[owner]...)
 	}
 	for owner, list := range traffic {
+		first := len(out[owner])
 		cur := run{from: list[0][0], to: list[0][1], accFrom: 60_000, accTo: 60_000, byTraffic: true}
 		for _, s := range list[1:] {
 			if o.silent(owner, cur.to, s[0], primary[owner] && !strings.Contains(ip, ":"), facts, traffic, toldRuns) {
@@ -270,7 +271,39 @@ func (o *oracle) layer(scope, ip string, above bool, out map[string][]run) {
 			cur.from, cur.to = s[0], s[1]
 		}
 		out[owner] = append(out[owner], cur)
+		for i := range out[owner][first:] {
+			r := &out[owner][first+i]
+			for _, f := range facts { // before its told begin and after its told end nobody need fear it
+				if f.owner == owner && f.begin != never && f.begin-f.acc <= r.from {
+					r.accFrom = min(r.accFrom, widened(r.from-(f.begin-f.acc)))
+				}
+				if f.owner == owner && f.end != never && f.end+f.acc >= r.to {
+					r.accTo = min(r.accTo, widened(f.end+f.acc-r.to))
+				}
+			}
+			r.accTo = before(owner, r.to, r.accTo, facts)
+		}
 	}
+}
+
+// before is an uncertainty after to, as far as no other owner was told to begin in it.
+func before(owner string, to, acc int64, facts []told) int64 {
+	for _, f := range facts {
+		if f.owner != owner && f.begin != never && f.begin >= to {
+			acc = min(acc, widened(f.begin-to))
+		}
+	}
+	return acc
+}
+
+// widened is an uncertainty as it is kept: in steps, rounded up.
+func widened(acc int64) int64 {
+	for _, step := range accSteps {
+		if int64(step) >= acc {
+			return int64(step)
+		}
+	}
+	return forever
 }
 
 // edges finds how far the edges of a told run are open.
@@ -294,7 +327,7 @@ func (o *oracle) edges(r *run, owner string, facts []told, seen func(string) [][
 		for _, b := range facts { // the end counts when a begin lasted until it
 			if b.owner == owner && b.begin != never && b.begin < f.end && holds(owner, b.begin, f.end-1, facts, seen, owners, o.skew) &&
 				!slices.ContainsFunc(facts, func(x told) bool { return x.owner == owner && x.end > b.begin && x.end < f.end }) {
-				r.accTo = max(r.accTo, f.acc)
+				r.accTo = max(r.accTo, before(owner, r.to, f.acc, facts))
 			}
 		}
 	}

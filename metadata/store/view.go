@@ -98,8 +98,9 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 		if len(list) == 0 {
 			continue
 		}
-		if whole, isPrimary := list.hold(owner, win.start, win.end); whole {
-			return true, isPrimary
+		whole, prim := list.hold(owner, win.start, win.end)
+		if isPrimary = isPrimary || prim; whole {
+			return true, prim
 		}
 	}
 	if rec := s.scope(sc); sc != metadata.NoScope && rec.delegates.Load() {
@@ -107,7 +108,7 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 			return true, false
 		}
 	}
-	return false, false
+	return false, isPrimary
 }
 
 // ScopeCovers implements metadata.View.

@@ -1,13 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
-	"time"
 
 	"dredge/internal/flowgen"
 	"dredge/row"
@@ -121,6 +116,8 @@ func (r *result) phantoms(t *flowgen.Truth) {
 }
 
 // judge says what of a result is not good enough.
+func (oc *outcome) judge() error { return oc.result.judge(&oc.scenario) }
+
 func (r *result) judge(sc *scenario) error {
 	var errs []error
 	s := &r.dredge
@@ -137,41 +134,9 @@ func (r *result) judge(sc *scenario) error {
 		errs = append(errs, fmt.Errorf("%s: %d pairs of applications never talked", sc.name, s.phantom))
 	}
 	if float64(s.Named) < sc.share*float64(s.Ends) {
-		errs = append(errs, fmt.Errorf("%s: %.2f %% of the ends that had an owner are named; want %.0f %%", sc.name, percent(s.Named, s.Ends), 100*sc.share))
+		errs = append(errs, fmt.Errorf("%s: %.2f %% of the ends that had an owner are named; want %.4g %%", sc.name, percent(s.Named, s.Ends), 100*sc.share))
 	}
 	return errors.Join(errs...)
 }
 
 func percent(n, of int64) float64 { return 100 * float64(n) / float64(max(of, 1)) }
-
-func heading(w io.Writer, args []string) {
-	fmt.Fprintf(w, "# Names against the truth\n\n%s, `go run ./test/truth", time.Now().UTC().Format(time.DateOnly))
-	for _, a := range args {
-		fmt.Fprintf(w, " %s", a)
-	}
-	fmt.Fprint(w, "`. Both ends of every line are judged: percentages are of the ends whose owner had an application; a wrong name is one that\n"+
-		"the owner did not have when the packets passed, or any name where there was none.\n\n")
-}
-
-func (r *result) write(w io.Writer, sc *scenario, length time.Duration, examples int, reasons bool) {
-	fmt.Fprintf(w, "## %s\n\n%s; held for at most %s; %s of virtual time, %d lines, %d owned ends, %.1f %% of the lines held back.\n\n", sc.name, sc.says, sc.hold, length, r.lines,
-		r.dredge.Ends, percent(r.held, r.lines))
-	fmt.Fprint(w, "| join | wrong | wrong % | wrong bytes % | unattributed % | ambiguous % | named % | pairs | phantom pairs |\n|---|---|---|---|---|---|---|---|---|\n")
-	for i, s := range r.scores() {
-		name := [...]string{"latest value, on arrival", "versioned, at start, on arrival", "versioned, at start, 5 min later", "**dredge**"}[i]
-		none := s.Ends - s.Named - s.Ambiguous
-		fmt.Fprintf(w, "| %s | %d | %.4f | %.4f | %.3f | %.3f | %.3f | %d | %d |\n", name, s.Wrong, percent(s.Wrong, s.Ends), percent(s.WrongBytes, s.Bytes),
-			percent(none, s.Ends), percent(s.Ambiguous, s.Ends), percent(s.Named, s.Ends), len(s.pairs), s.phantom)
-	}
-	fmt.Fprintln(w)
-	if reasons {
-		keys := slices.SortedFunc(maps.Keys(r.why), func(a, b string) int { return cmp.Compare(r.why[b], r.why[a]) })
-		for _, k := range keys {
-			fmt.Fprintf(w, "- %s: %d (%.3f %%)\n", k, r.why[k], percent(r.why[k], r.dredge.Ends))
-		}
-		fmt.Fprintln(w)
-	}
-	for _, x := range r.examples[:min(len(r.examples), examples)] {
-		fmt.Fprintf(w, "- %s\n", x)
-	}
-}

@@ -13,7 +13,10 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func main() {
@@ -25,53 +28,119 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+// options are the command's flags.
+type options struct {
+	seed          uint64
+	minutes, jobs int
+	only          *regexp.Regexp
+	report        string
+	examples      int
+	rules         bool
+	// said are the flags that were given, apart from the report's own name.
+	said []string
+}
+
+func parse(args []string) (options, error) {
+	var o options
 	flags := flag.NewFlagSet("truth", flag.ContinueOnError)
-	seed := flags.Uint64("seed", 1, "seed of the simulated estate")
-	minutes := flags.Int("minutes", 0, "virtual minutes of every scenario; 0 takes each scenario's own")
+	flags.Uint64Var(&o.seed, "seed", 1, "seed of the simulated estate")
+	flags.IntVar(&o.minutes, "minutes", 0, "virtual minutes of every scenario; 0 takes each scenario's own")
+	flags.IntVar(&o.jobs, "jobs", runtime.GOMAXPROCS(0), "scenarios that run at the same time")
 	only := flags.String("only", "", "run the scenarios whose name matches this expression")
-	report := flags.String("report", "", "write the report to this file as well")
-	examples := flags.Int("examples", 5, "wrong names to show of each scenario")
-	reasons := flags.Bool("reasons", false, "tell why owned ends are not named")
+	flags.StringVar(&o.report, "report", "", "write the report to this file as well")
+	flags.IntVar(&o.examples, "examples", 5, "wrong names to show of each scenario")
+	flags.BoolVar(&o.rules, "rules", false, "tell of every scenario what the rules allow at the most, not only of those with the default parameters")
 	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "report" {
+			o.said = append(o.said, "-"+f.Name+"="+f.Value.String())
+		}
+	})
+	if o.jobs < 1 {
+		return o, fmt.Errorf("-jobs %d is below 1", o.jobs)
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return o, fmt.Errorf("-only: %w", err)
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
 		return err
 	}
-	match, err := regexp.Compile(*only)
-	if err != nil {
-		return fmt.Errorf("-only: %w", err)
+	var list []*outcome
+	for _, sc := range scenarios() {
+		if o.only.MatchString(sc.name) {
+			list = append(list, newOutcome(sc, &o))
+		}
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("-only %q matches no scenario", o.only)
+	}
+	began := time.Now()
+	pool, ctx := errgroup.WithContext(ctx)
+	pool.SetLimit(o.jobs)
+	for _, oc := range list {
+		pool.Go(func() error {
+			fmt.Fprintf(os.Stderr, "%s\n", oc.scenario.name)
+			return oc.run(ctx)
+		})
+	}
+	if err := pool.Wait(); err != nil {
+		return err
 	}
 	var text bytes.Buffer
-	to := io.MultiWriter(out, &text)
-	heading(to, args)
+	heading(&text, &o, time.Since(began))
+	summary(&text, list)
 	var failed []error
-	ran := 0
-	for _, sc := range scenarios() {
-		if !match.MatchString(sc.name) {
-			continue
-		}
-		ran++
-		cfg := sc.config(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
-		cfg.Seed = *seed
-		length := sc.length
-		if *minutes > 0 {
-			length = time.Duration(*minutes) * time.Minute
-		}
-		began := time.Now()
-		r, err := measure(ctx, cfg, length, sc.hold)
-		if err != nil {
-			return fmt.Errorf("%s: %w", sc.name, err)
-		}
-		r.write(to, &sc, length, *examples, *reasons)
-		fmt.Fprintf(out, "(%s)\n\n", time.Since(began).Round(time.Second))
-		failed = append(failed, r.judge(&sc))
+	for _, oc := range list {
+		oc.write(&text, o.examples)
+		failed = append(failed, oc.judge())
 	}
-	if ran == 0 {
-		return fmt.Errorf("-only %q matches no scenario", *only)
+	if _, err := out.Write(text.Bytes()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
 	}
-	if *report != "" {
-		if err := os.WriteFile(*report, text.Bytes(), 0o644); err != nil { //nolint:gosec // a document
+	if o.report != "" {
+		if err := os.WriteFile(o.report, text.Bytes(), 0o644); err != nil { //nolint:gosec // a document
 			return fmt.Errorf("writing the report: %w", err)
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// outcome is what came out of one scenario.
+type outcome struct {
+	scenario
+	seed   uint64
+	result *result
+	// most is what the rules allow, nil when nobody asked.
+	most *score
+}
+
+func newOutcome(sc scenario, o *options) *outcome {
+	if o.minutes > 0 {
+		sc.length = time.Duration(o.minutes) * time.Minute
+	}
+	sc.bound = sc.bound || o.rules
+	return &outcome{scenario: sc, seed: o.seed}
+}
+
+func (oc *outcome) run(ctx context.Context) error {
+	cfg := oc.config(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
+	cfg.Seed = oc.seed
+	var err error
+	if oc.result, err = measure(ctx, cfg, oc.length, oc.hold); err != nil {
+		return fmt.Errorf("%s: %w", oc.name, err)
+	}
+	if oc.bound {
+		if oc.most, err = bound(ctx, cfg, oc.length, oc.hold); err != nil {
+			return fmt.Errorf("%s, what the rules allow: %w", oc.name, err)
+		}
+	}
+	return nil
 }

@@ -39,6 +39,9 @@ type bench struct {
 	waiting  []*held
 	progress bool
 
+	// known says that the store was told everything before; see bound.
+	known bool
+
 	latest    *flowgen.LatestValue
 	versioned *flowgen.Versioned
 	later     []*flowgen.Payload // asked again after laterBy
@@ -60,8 +63,8 @@ type heartbeats struct{ *store.Store }
 
 func (h heartbeats) Observe(s enrich.Sighting) { h.Store.Observe(store.Sighting(s)) }
 
-// measure runs one simulation of a length.
-func measure(ctx context.Context, cfg flowgen.Config, length, hold time.Duration) (*result, error) {
+// newBench makes a simulation and what is judged by it.
+func newBench(cfg flowgen.Config, hold time.Duration) (*bench, error) {
 	sim, err := flowgen.New(cfg)
 	if err != nil {
 		return nil, err
@@ -75,35 +78,52 @@ func measure(ctx context.Context, cfg flowgen.Config, length, hold time.Duration
 			return nil, err
 		}
 	}
-	if err := b.build(); err != nil {
+	b.result.init()
+	return b, b.build()
+}
+
+// measure runs one simulation of a length. What arrives after that is told and seen, so that the last lines are held like all
+// others, but it is not judged.
+func measure(ctx context.Context, cfg flowgen.Config, length, hold time.Duration) (*result, error) {
+	b, err := newBench(cfg, hold)
+	if err != nil {
 		return nil, err
 	}
-	b.result.init()
-	for it := range sim.Until(cfg.Start.Add(length)) {
+	return &b.result, b.run(ctx, length)
+}
+
+func (b *bench) run(ctx context.Context, length time.Duration) error {
+	end := b.now.Add(length)
+	for it := range b.sim.Until(end.Add(max(b.hold, laterBy))) {
 		if it.Arrive.After(b.now) {
 			b.advance(it.Arrive)
 			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+				return context.Cause(ctx)
 			}
 		}
-		if it.Event != nil {
-			if err := b.tell(it.Event); err != nil {
-				return nil, err
-			}
-			continue
+		var err error
+		switch {
+		case it.Event != nil:
+			err = b.tell(it.Event)
+		case it.Payload.Lines == 0:
+		case it.Arrive.Before(end):
+			err = b.take(it.Payload)
+		default:
+			err = b.see(it.Payload)
 		}
-		if err := b.take(it.Payload); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
 	}
-	b.advance(b.now.Add(max(hold, laterBy)))
-	b.result.phantoms(sim.Truth())
-	return &b.result, nil
+	b.advance(end.Add(max(b.hold, laterBy)))
+	b.result.phantoms(b.sim.Truth())
+	return nil
 }
 
 func (b *bench) build() error {
 	var err error
 	c := metadata.DefaultConfig()
+	c.MaxFuture = 24 * time.Hour // bound tells what is to come
 	registry := prometheus.NewRegistry()
 	if b.store, err = store.New(c, store.Dependencies{Registerer: registry, Now: func() time.Time { return b.now }}); err != nil {
 		return err
@@ -119,6 +139,13 @@ func (b *bench) build() error {
 }
 
 func (b *bench) tell(e *event.Event) error {
+	if b.known {
+		switch e.Op {
+		case event.Progress, event.SnapBegin, event.SnapEnd: // when the sources tell stays as it is
+		default:
+			return nil
+		}
+	}
 	if err := b.store.Apply(e); err != nil {
 		return fmt.Errorf("an event of the simulation is refused: %w", err)
 	}
@@ -130,11 +157,8 @@ func (b *bench) tell(e *event.Event) error {
 
 var errLines = errors.New("a payload's lines and its truth differ in number")
 
-// take reads a payload as the pipeline does: heartbeats at once, rows when the gate lets it through.
-func (b *bench) take(p *flowgen.Payload) error {
-	if p.Lines == 0 {
-		return nil
-	}
+// decode makes a batch of a payload.
+func (b *bench) decode(p *flowgen.Payload) (*held, error) {
 	h := b.spare()
 	h.payload = p
 	h.batch.Origins = append(h.batch.Origins, flowlog.Origin{Arrived: p.Arrive, LogGroup: p.LogGroup, LogStream: p.LogStream})
@@ -146,11 +170,28 @@ func (b *bench) take(p *flowgen.Payload) error {
 		}
 		n++
 	})
-	if fault != nil {
-		return fault
+	if fault == nil && int(n) != len(p.Truth) {
+		fault = errLines
 	}
-	if int(n) != len(p.Truth) {
-		return errLines
+	return h, fault
+}
+
+// see takes the heartbeats of a payload.
+func (b *bench) see(p *flowgen.Payload) error {
+	h, err := b.decode(p)
+	if err != nil {
+		return err
+	}
+	b.sightings.Observe(&h.batch)
+	b.idle = append(b.idle, h)
+	return nil
+}
+
+// take reads a payload as the pipeline does: heartbeats at once, rows when the gate lets it through.
+func (b *bench) take(p *flowgen.Payload) error {
+	h, err := b.decode(p)
+	if err != nil {
+		return err
 	}
 	b.sightings.Observe(&h.batch)
 	h.need = pipeline.NewestEnd(&h.batch) + b.guard.Milliseconds()

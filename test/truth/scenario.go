@@ -18,6 +18,8 @@ type scenario struct {
 	limit bool
 	// share is the least share of owned ends that must be named; 0 asks for none.
 	share float64
+	// bound asks for what the rules allow as well.
+	bound bool
 }
 
 // base is the setting in which misattribution is measured: 3,400 instances of 60 applications in one VPC, the most recently freed address taken
@@ -81,10 +83,16 @@ func scenarios() []scenario {
 		}
 	}
 	list := []scenario{
-		{name: "default", says: "crawls and change events", length: 2 * time.Hour, share: 0.99},
-		{name: "default-hold-1m", says: "the same, held for a minute at the most", hold: defaultHold},
+		{name: "default", says: "crawls and change events", length: 2 * time.Hour, share: 0.99, bound: true},
+		{name: "default-hold-1m", says: "the same, held for a minute at the most", hold: defaultHold, bound: true},
+		{name: "cloudwatch", says: "the same with CloudWatch's measured delay of 75 s to 11 min, held for a minute at the most", hold: defaultHold, bound: true, change: func(c *flowgen.Config) {
+			c.Logs.Delay = flowgen.CloudWatchDelay()
+		}},
+		{name: "next-hop", says: "flow logs of version 11, which name the interface at the other end", share: 0.999, bound: true, change: func(c *flowgen.Config) {
+			c.Logs.Formats = map[string]string{"prod": flowgen.V11}
+		}},
 		{name: "crawl", says: "crawls only", change: func(c *flowgen.Config) { c.Identity.Policy = flowgen.CrawlOnly }},
-		{name: "all", says: "crawls and gap-free feeds", hold: defaultHold, change: func(c *flowgen.Config) { c.Identity.Policy = flowgen.AllSources }},
+		{name: "all", says: "crawls and gap-free feeds", hold: defaultHold, bound: true, change: func(c *flowgen.Config) { c.Identity.Policy = flowgen.AllSources }},
 		{name: "skew", says: "clocks 5 s off", change: func(c *flowgen.Config) { c.Identity.Skew = 5 * time.Second }},
 		{name: "cloudtrail", says: "events 120 s late, cool-down 2 s, 30 % of the interfaces not logged", change: cloudTrail},
 		{name: "cloudtrail-late-logs", says: "the same, flow logs 5 min late", change: func(c *flowgen.Config) {
@@ -125,7 +133,7 @@ func scenarios() []scenario {
 	for i := range list {
 		list[i].limit = strings.Contains(list[i].name, "start-e")
 		if list[i].length == 0 {
-			list[i].length = 40 * time.Minute
+			list[i].length = 30 * time.Minute
 		}
 		if list[i].hold == 0 {
 			list[i].hold = crawlHold
