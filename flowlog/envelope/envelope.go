@@ -1,5 +1,6 @@
 // Package envelope unfolds one payload into flow-log lines: CloudWatch subscription messages (gzip, multi-member, glued),
-// raw lines, {"message":…} lines, and the shapes of Firehose. It streams: a payload is never held inflated as a whole.
+// raw lines, {"message":…} lines, and the shapes of Firehose. It streams: a payload that inflates to more than 2 MiB is never
+// held inflated as a whole.
 //
 // Around the text there may be gzip (several members, at most two layers), or base64 of it. The text is a sequence of
 // values; each is looked at by itself:
@@ -23,6 +24,7 @@ import (
 	"io"
 
 	"dredge/flowlog"
+	"dredge/flowlog/envelope/internal/inflate"
 )
 
 // Meta is what an envelope says about the lines that follow. It is overwritten by the following Next; the strings in it
@@ -55,6 +57,7 @@ const (
 	inputSize     = 64 << 10
 	windowSize    = 128 << 10
 	lookAhead     = 16 << 20
+	maxWhole      = 2 << 20  // bytes that a payload may inflate to at once
 	maxShort      = 512      // bytes kept of an owner, a log group, an event id
 	maxRecordData = 16 << 20 // bytes of one Firehose record
 )
@@ -76,7 +79,9 @@ type Reader struct {
 	outer, inner inflater
 	between      prefixed
 	head         []byte
-	left         int64 // of maxInflated
+	inflater     inflate.Decoder
+	whole        []byte // what it made of the present payload
+	left         int64  // of maxInflated
 	layers       int
 
 	window  window
@@ -123,7 +128,7 @@ const (
 // NewReader returns a Reader that refuses payloads which inflate to more than maxInflated bytes (DefaultMaxInflated if that
 // is not positive) and cuts lines longer than maxLine (flowlog.MaxLine if that is not positive): see TooLong.
 //
-// Its memory is bounded by a few hundred kilobytes plus maxLine, apart from looking ahead in an envelope whose keys come in
+// Its memory is bounded by some 2.5 MiB plus maxLine, apart from looking ahead in an envelope whose keys come in
 // an unusual order and from Firehose's HTTP form, which need up to 16 MiB for the time of that payload.
 func NewReader(maxInflated int64, maxLine int) *Reader {
 	if maxInflated <= 0 {

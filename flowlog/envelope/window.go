@@ -8,6 +8,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
+
+	"dredge/flowlog/envelope/internal/inflate"
 )
 
 // window is the unread text and the bytes around it: buf[pos:] is unread. It either lies on a payload that is text already
@@ -208,6 +210,9 @@ func (r *Reader) open(payload []byte, src io.Reader) error {
 		return nil
 	case bytes.HasPrefix(head, []byte(magicGzip)):
 		if src == nil {
+			if r.inflateWhole(payload) {
+				return r.skipBOM()
+			}
 			r.bytes.Reset(payload)
 			src = &r.bytes
 		}
@@ -243,6 +248,25 @@ func (r *Reader) open(payload []byte, src io.Reader) error {
 		return errNestedGzip
 	}
 	return r.skipBOM()
+}
+
+// inflateWhole inflates a payload of one layer of gzip at once when what comes out is small enough: nearly every one, in less than
+// half the time that streaming it takes. When it is false nothing was read: the payload is large, has a second layer or a
+// fault, whose place and kind are for streaming to find, after the good lines before it.
+func (r *Reader) inflateWhole(payload []byte) bool {
+	most := min(r.left, maxWhole)
+	if int64(inflate.Size(payload)) > most {
+		return false
+	}
+	var err error
+	r.whole, err = r.inflater.Gzip(r.whole, payload, int(most))
+	if err != nil || bytes.HasPrefix(r.whole, []byte(magicGzip)) {
+		return false
+	}
+	r.left -= int64(len(r.whole))
+	r.layers = 1
+	r.window.over(r.whole)
+	return true
 }
 
 // gzipNext says whether the window begins with another layer of gzip.
