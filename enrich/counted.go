@@ -22,7 +22,7 @@ func (j *join) observe(f *flow, out *row.Row) {
 // atEnd says whether the interface that recorded ends the connection at e: the address is its own, or it is known to carry
 // several workloads and to forward nothing.
 func (j *join) atEnd(f *flow, e *end) bool {
-	return e.own || f.by.facts != nil && f.by.facts.Shared
+	return e.own || f.by.facts.Shared
 }
 
 // counted decides which of a flow's observations counts. Every observer of a flow comes to the same answer, as it depends only
@@ -79,10 +79,10 @@ func (j *join) firstLeg(f *flow, out *row.Row) bool {
 		return out.Direction != row.Egress
 	}
 	if f.by.id != "" {
-		if own, _ := j.view.InterfaceHas(f.by.id, f.src.addr, f.w); own {
+		if own, _ := j.interfaceHas(f.by.id, f.src.addr, f.w); own {
 			return false
 		}
-		if own, _ := j.view.InterfaceHas(f.by.id, f.dst.addr, f.w); own {
+		if own, _ := j.interfaceHas(f.by.id, f.dst.addr, f.w); own {
 			return false
 		}
 	}

@@ -9,14 +9,14 @@ import (
 	"dredge/row"
 )
 
-// row fills out, the row of r.
-func (j *join) row(r *flowlog.Record, out *row.Row) {
-	f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}}
-	j.flow(&f, out)
-}
-
 // flow fills out, the row of f.r, and leaves in f what it was made from.
 func (j *join) flow(f *flow, out *row.Row) {
+	j.locateAndFind(f, out)
+	j.conclude(f, out)
+}
+
+// locateAndFind takes over what the record says and finds out who both ends were.
+func (j *join) locateAndFind(f *flow, out *row.Row) {
 	j.layout(f.r)
 	f.ends()
 	timed := j.copy(f, out)
@@ -28,6 +28,11 @@ func (j *join) flow(f *flow, out *row.Row) {
 		j.find(f, &f.src, row.EndSrc)
 		j.find(f, &f.dst, row.EndDst)
 	}
+}
+
+// conclude names both ends and says what follows from all that was found.
+func (j *join) conclude(f *flow, out *row.Row) {
+	j.layout(f.r)
 	j.name(f, &f.src, row.EndSrc, &out.Src)
 	j.name(f, &f.dst, row.EndDst, &out.Dst)
 
@@ -162,7 +167,7 @@ func (j *join) find(f *flow, e *end, which row.End) {
 				e.scope, e.how = s, why
 			}
 		}
-		if f.by.facts != nil {
+		if f.by.known {
 			j.byInterface(f, e)
 			return
 		}
@@ -181,7 +186,7 @@ func (j *join) find(f *flow, e *end, which row.End) {
 // interface, nothing but such a claim names one of them. Without pkt-* fields the record doesn't even say which of a shared
 // interface's addresses was used.
 func (j *join) byInterface(f *flow, e *end) {
-	c := f.by.facts
+	c := &f.by.facts
 	var a metadata.Answer
 	if e.exact || !c.Shared {
 		a = j.lookup(f, e)

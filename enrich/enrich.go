@@ -146,13 +146,10 @@ func (e *Enricher) Enrich(in *flowlog.Batch, out *row.Batch) {
 	s := e.take()
 	j := s.start(e, in, out)
 	first := len(out.Rows)
-	for i := range in.Records {
-		if i%warmBlock == 0 {
-			j.warm(&s.ahead, in.Records[i:], allAddresses)
-		}
-		if r := &in.Records[i]; Flow(r) {
-			j.row(r, out.Add())
-		}
+	for records := in.Records; len(records) > 0; {
+		n := min(len(records), warmBlock)
+		j.block(records[:n])
+		records = records[n:]
 	}
 	e.metrics.add(&j.counts)
 	e.give(s)
@@ -177,6 +174,7 @@ type scratch struct {
 	parties parties
 	triples map[triple]*party
 	ahead   ahead
+	flows   [warmBlock]flow
 	join    join
 }
 
@@ -186,6 +184,7 @@ func (s *scratch) start(e *Enricher, in *flowlog.Batch, out *row.Batch) *join {
 	s.join.ports, _ = s.join.view.(ports)
 	s.join.placer, _ = s.join.view.(metadata.Placer)
 	s.join.warmer, _ = s.join.view.(metadata.Warmer)
+	s.join.handles, _ = s.join.view.(metadata.Handles)
 	return &s.join
 }
 
@@ -205,6 +204,7 @@ func (e *Enricher) take() *scratch {
 
 func (e *Enricher) give(s *scratch) {
 	s.join = join{} // the batches are the caller's again
+	clear(s.flows[:])
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.idle = append(e.idle, s) // as many as there ever were calls at once
@@ -214,9 +214,10 @@ func (e *Enricher) give(s *scratch) {
 type join struct {
 	e       *Enricher
 	view    metadata.View
-	ports   ports // nil when the view knows none, and so are the next two
+	ports   ports // nil when the view knows none, and so are the next three
 	placer  metadata.Placer
 	warmer  metadata.Warmer
+	handles metadata.Handles
 	in      *flowlog.Batch
 	out     *row.Batch
 	scratch *scratch
@@ -225,7 +226,9 @@ type join struct {
 	format *flowlog.Format
 	traits traits
 
-	// The interface that was looked up last, and for which window: lines of one log stream come in a run.
+	// The interface that was looked up last, its handle, and for which window: lines of one log stream come in a run.
+	handleOf  string
+	handle    metadata.EndpointID
 	eni       string
 	eniWindow metadata.Window
 	eniKnown  bool
@@ -258,6 +261,8 @@ type end struct {
 	outside bool
 	ans     metadata.Answer
 	who     *party
+	// pair is where who is, if it is remembered; nil when it wasn't looked for.
+	pair *[2]placed
 }
 
 // flow is one record while it is being joined.

@@ -73,11 +73,11 @@ func (e *Enricher) Explain(in *flowlog.Batch, i int, out *row.Batch) Explanation
 	x := Explanation{
 		Window: metadata.Window{Start: made.Start, End: made.End}, Timed: made.Missing&row.MissingTime == 0, Local: f.local,
 		Recorder: Recorder{
-			ID: f.by.id, FromStream: f.by.id != "" && r.InterfaceID == "", Known: f.by.facts != nil, Forwarder: f.by.forwarder,
+			ID: f.by.id, FromStream: f.by.id != "" && r.InterfaceID == "", Known: f.by.known, Forwarder: f.by.forwarder,
 			Scope: j.view.ScopeName(f.by.scope),
 		},
 	}
-	if c := f.by.facts; c != nil {
+	if c := &f.by.facts; f.by.known {
 		x.Recorder.Kind, x.Recorder.Shared, x.Recorder.SourceDestCheck = strings.Clone(c.Kind), c.Shared, c.SourceDestCheck
 	}
 	x.Src, x.Dst = j.explained(&f, &f.src, r.SrcPort), j.explained(&f, &f.dst, r.DstPort)

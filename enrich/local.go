@@ -57,8 +57,9 @@ func mayForward(interfaceType []byte) bool {
 type recorder struct {
 	// id is the interface's id, "" when the record names none.
 	id string
-	// facts is what identity knows of it; nil when nothing. It is the join's, for this record only.
-	facts *metadata.Interface
+	// facts is what identity knows of it; known says whether it knows anything.
+	facts metadata.Interface
+	known bool
 	scope metadata.Scope
 	// forwarder says that it passes other people's packets on; viaKind and viaID name it then.
 	forwarder      bool
@@ -83,8 +84,10 @@ func (j *join) recorder(f *flow) {
 			c.forwarder, c.viaKind, c.viaID = true, kindRegionalNAT, j.scratch.text.String(id)
 		}
 	case c.id != "":
-		c.facts = j.lookupInterface(c.id, f.w)
-		if c.facts != nil && c.facts.Forwarder {
+		if known := j.lookupInterface(c.id, f.w); known != nil {
+			c.facts, c.known = *known, true
+		}
+		if c.facts.Forwarder {
 			c.forwarder, c.viaKind, c.viaID = true, c.facts.Kind, c.id
 			if name := j.view.Endpoint(c.facts.Endpoint).Name; name != "" {
 				c.viaID = name
@@ -96,9 +99,7 @@ func (j *join) recorder(f *flow) {
 			c.forwarder, c.viaKind, c.viaID = true, j.scratch.text.String(t), c.id
 		}
 	}
-	if c.facts != nil {
-		c.scope = c.facts.Scope
-	}
+	c.scope = c.facts.Scope
 	if c.scope == metadata.NoScope && r.VPCID != "" {
 		c.scope = j.scopeOf(r.VPCID)
 	}
@@ -108,12 +109,34 @@ func (j *join) recorder(f *flow) {
 func (j *join) lookupInterface(eni string, w metadata.Window) *metadata.Interface {
 	if eni != j.eni || w != j.eniWindow {
 		j.eni, j.eniWindow = eni, w
-		j.eniFacts, j.eniKnown = j.view.LookupInterface(eni, w)
+		if j.handles == nil {
+			j.eniFacts, j.eniKnown = j.view.LookupInterface(eni, w)
+		} else if id := j.findInterface(eni); id != 0 {
+			j.eniFacts, j.eniKnown = j.handles.InterfaceAt(id, w), true
+		} else {
+			j.eniKnown = false
+		}
 	}
 	if !j.eniKnown {
 		return nil
 	}
 	return &j.eniFacts
+}
+
+// findInterface returns the handle of an interface, 0 when nothing is known of it.
+func (j *join) findInterface(eni string) metadata.EndpointID {
+	if eni != j.handleOf || j.handle == 0 { // what was unknown may have been seen since
+		j.handleOf, j.handle = eni, j.handles.FindInterface(eni)
+	}
+	return j.handle
+}
+
+// interfaceHas says whether ip was one of the interface's own addresses in w, and whether it was its primary one.
+func (j *join) interfaceHas(eni string, ip netip.Addr, w metadata.Window) (own, primary bool) {
+	if j.handles == nil {
+		return j.view.InterfaceHas(eni, ip, w)
+	}
+	return j.handles.InterfaceHolds(j.findInterface(eni), ip, w)
 }
 
 // streamInterface returns the interface that the record's log stream belongs to, "" when its name tells none.
@@ -194,7 +217,7 @@ func (j *join) has(f *flow, e *end) bool {
 	if again && f.w.Start >= h.w.Start && f.w.End <= h.w.End {
 		return true
 	}
-	own, primary := j.view.InterfaceHas(f.by.id, shown, f.w)
+	own, primary := j.interfaceHas(f.by.id, shown, f.w)
 	if !own || !primary {
 		return own
 	}
@@ -202,7 +225,7 @@ func (j *join) has(f *flow, e *end) bool {
 	if again {
 		// A run of records of one interface: if it held the address all around this one, the others need not be looked up.
 		wide := metadata.Window{Start: f.w.Start - around, End: f.w.End + around}
-		if own, primary := j.view.InterfaceHas(f.by.id, shown, wide); own && primary {
+		if own, primary := j.interfaceHas(f.by.id, shown, wide); own && primary {
 			h.w = wide
 		}
 	}
@@ -227,13 +250,13 @@ func (j *join) isOwn(f *flow, e *end, by row.DirectionBy) bool {
 	case e.plain == e.addr && by != row.DirectionByNone:
 		// The address that a record shows on the interface's own side is the interface's, by AWS's definition.
 		return true
-	case f.by.facts == nil:
+	case !f.by.known:
 		return false
 	case f.by.facts.SourceDestCheck:
 		// AWS drops packets whose address on this side is not the interface's.
 		return true
 	default:
-		own, _ := j.view.InterfaceHas(f.by.id, e.addr, f.w)
+		own, _ := j.interfaceHas(f.by.id, e.addr, f.w)
 		return own
 	}
 }

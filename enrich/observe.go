@@ -55,6 +55,8 @@ func NewSightings(r metadata.Resolver, to Heartbeats) (*Sightings, error) {
 func (s *Sightings) Observe(in *flowlog.Batch) {
 	j := join{view: s.resolver.View(), in: in} // without scratch: nothing here needs interned text
 	j.warmer, _ = j.view.(metadata.Warmer)
+	j.handles, _ = j.view.(metadata.Handles)
+	sighted, _ := s.to.(sighted)
 	run := run{to: s.to}
 	a := s.take()
 	defer s.give(a)
@@ -70,8 +72,13 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 		id := r.InterfaceID
 		if id == "" {
 			id = j.streamInterface(r)
+		} else if j.warmer != nil {
+			j.handleOf, j.handle = id, a[i%warmBlock].Interface
 		}
 		if id == "" || j.traits.transit {
+			continue
+		}
+		if sighted != nil && j.warmer != nil && id == j.handleOf && j.handle != 0 && j.again(sighted, r) {
 			continue
 		}
 		f := flow{r: r, w: metadata.Window{Start: r.Start, End: r.End}, by: recorder{id: id}}
@@ -99,6 +106,35 @@ func (s *Sightings) Observe(in *flowlog.Batch) {
 		}
 	}
 	run.flush()
+}
+
+// sighted is implemented by Heartbeats that can say at little cost that a record would tell them nothing new.
+type sighted interface {
+	// Sighted says that a record of interface id in scope (NoScope: where id is) with these addresses proves nothing that is not
+	// known, whichever of them is the interface's own; an invalid address is none. False means nothing.
+	Sighted(id metadata.EndpointID, scope metadata.Scope, src, dst netip.Addr, w metadata.Window) bool
+}
+
+// again says that r, whose interface is that of j.handle, proves nothing new.
+func (j *join) again(s sighted, r *flowlog.Record) bool {
+	src, dst := r.SrcAddr, r.DstAddr
+	if r.PktSrcAddr.IsValid() && r.PktSrcAddr != src || r.PktDstAddr.IsValid() && r.PktDstAddr != dst {
+		return false
+	}
+	switch r.Direction {
+	case flowlog.Egress:
+		dst = netip.Addr{}
+	case flowlog.Ingress:
+		src = netip.Addr{}
+	default:
+	}
+	scope := metadata.NoScope
+	if r.VPCID != "" {
+		if scope = j.scopeOf(r.VPCID); scope == metadata.NoScope {
+			return false
+		}
+	}
+	return s.Sighted(j.handle, scope, src, dst, metadata.Window{Start: r.Start, End: r.End})
 }
 
 func (s *Sightings) take() *ahead {

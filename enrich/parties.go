@@ -28,6 +28,13 @@ func (p *placed) is(wl metadata.WorkloadID, place metadata.PlaceID, scope metada
 	return p.workload == wl && p.place == place && p.scope == scope && p.who != nil
 }
 
+// of returns the two entries that a triple may be in.
+func (p *parties) of(wl metadata.WorkloadID, place metadata.PlaceID, scope metadata.Scope) *[2]placed {
+	hash := (uint64(wl)<<32 | uint64(place)) * 0x9e3779b97f4a7c15
+	hash = (hash ^ hash>>29 ^ uint64(scope)) * 0xbf58476d1ce4e5b9
+	return &p[hash>>(64-partyBits)]
+}
+
 // named returns the party that e's answer names.
 func (j *join) named(e *end) *party {
 	wl, scope := e.ans.Workload, e.scope
@@ -35,9 +42,7 @@ func (j *join) named(e *end) *party {
 		return j.e.identities.named(j.view, e.ans.Endpoint, wl, scope)
 	}
 	place := j.placer.PlaceOf(e.ans.Endpoint)
-	hash := (uint64(wl)<<32 | uint64(place)) * 0x9e3779b97f4a7c15
-	hash = (hash ^ hash>>29 ^ uint64(scope)) * 0xbf58476d1ce4e5b9
-	pair := &j.scratch.parties[hash>>(64-partyBits)]
+	pair := j.scratch.parties.of(wl, place, scope)
 	switch {
 	case pair[0].is(wl, place, scope):
 		return pair[0].who

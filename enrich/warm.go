@@ -8,7 +8,7 @@ import (
 )
 
 // warmBlock is how many records are joined after what they ask for was read ahead together.
-const warmBlock = 64
+const warmBlock = 32
 
 // ahead is what a block of records is going to ask.
 type ahead [warmBlock]metadata.Ask

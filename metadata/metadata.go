@@ -135,11 +135,24 @@ type Ask struct {
 	Src, Dst netip.Addr
 	// Own says that only that of the addresses which is ENI's own will be looked for.
 	Own bool
+	// Interface is filled by Warm: the handle of ENI for Handles, 0 when nothing is known of it.
+	Interface EndpointID
+}
+
+// Handles is a View that finds an interface once for all that is asked of it: its id is a text, and finding that costs more than
+// most questions.
+type Handles interface {
+	// FindInterface returns the handle of an interface id, 0 when nothing is known of it.
+	FindInterface(eni string) EndpointID
+	// InterfaceAt is LookupInterface by a handle that is not 0.
+	InterfaceAt(id EndpointID, w Window) Interface
+	// InterfaceHolds is InterfaceHas by handle; for 0 it says no.
+	InterfaceHolds(id EndpointID, ip netip.Addr, w Window) (own, primary bool)
 }
 
 // Warmer is a View whose tables are larger than the processor's caches. Warm reads what the look-ups of several dozen records
 // will need, step by step for all of them, so that the waits for memory overlap; the look-ups themselves then find it at hand. It
-// answers nothing and changes nothing: leaving it out costs time only. asks is borrowed until it returns.
+// changes nothing, and answers nothing but Ask.Interface: leaving it out costs time only. asks is borrowed until it returns.
 type Warmer interface {
 	Warm(asks []Ask)
 }

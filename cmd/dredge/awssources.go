@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,6 +112,11 @@ func (a asking) Observe(s enrich.Sighting) {
 	if n, ok := a.known.LookupInterface(s.ENI, metadata.Window{Start: s.Start, End: s.End}); !ok || n.Kind == "" {
 		a.ask(s.ENI)
 	}
+}
+
+// Sighted makes the sightings of an interface that a source has described cheap, when nothing is new about them.
+func (a asking) Sighted(id metadata.EndpointID, scope metadata.Scope, src, dst netip.Addr, w metadata.Window) bool {
+	return a.known.Sighted(id, scope, src, dst, w) && a.known.Endpoint(id).Kind != ""
 }
 
 // askFor is beats, with look-ups when ask can make them.

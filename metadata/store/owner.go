@@ -13,8 +13,8 @@ import (
 	"dredge/metadata/event"
 )
 
-// owner is one endpoint: an interface, pod or task. It holds what nearly all look-ups need in half a cache line, so that they
-// need not follow facts.
+// owner is one endpoint: an interface, pod or task. It holds what nearly all look-ups need in one cache line, so that they need not
+// follow facts.
 type owner struct {
 	// facts is replaced as a whole whenever something is told of the owner.
 	facts atomic.Pointer[facts]
@@ -27,6 +27,8 @@ type owner struct {
 	// sole is the only IPv4 address that anything was ever told or seen of for this owner, in whatever scope: 0 before the first,
 	// soleNone when there are others.
 	sole atomic.Uint32
+	// seen are ranges of time in which traffic is known to have shown sole in scope: see sighted.go. 0 is none.
+	seen [4]atomic.Uint64
 }
 
 const soleNone = 1<<32 - 1
@@ -105,7 +107,9 @@ func (ow *owner) set(f *facts) {
 		has |= hasTraits
 	}
 	ow.has.Store(has)
-	ow.scope.Store(uint32(f.scope))
+	if moved := ow.scope.Swap(uint32(f.scope)); moved != uint32(f.scope) {
+		ow.unsee() // what was seen was seen elsewhere
+	}
 	ow.facts.Store(f)
 	if simple {
 		ow.onlyFrom.Store(f.wl[0].from)

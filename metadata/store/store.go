@@ -289,6 +289,7 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	defer sh.mu.Unlock()
 	t, i := sh.slot(k, hash, rehash)
 	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], s.cfg.HeartbeatBridge.Milliseconds(), v4)) {
+		noteSeen(s, k, &ev[0], t.evidence(i), (*packed).evidence)
 		return
 	}
 	st := sh.load(t, i)
@@ -301,10 +302,14 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 		return
 	}
 	if len(st.ev) > maxEvidence {
+		unsee(s.owners, st.ev)
 		s.metrics.forgotten.Add(float64(st.forget()))
 	}
 	noteKey(s.owners, k, st.ev)
 	sh.publish(i, sh.derive(s, st, v4), st, rehash)
+	if len(ev) == 1 {
+		noteSeen(s, k, &ev[0], st.ev, func(e *evidence) evidence { return *e })
+	}
 }
 
 // derive returns the tenures of one address in the shard's scratch space.

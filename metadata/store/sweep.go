@@ -161,6 +161,7 @@ func (s *Store) sweepPage(m *marks, first uint32) {
 func (ow *owner) free(nothing *facts) {
 	ow.set(nothing)
 	ow.sole.Store(0)
+	ow.unsee()
 }
 
 // blank replaces the page of first by one in which the dead have no texts. Writers are locked out.
@@ -180,6 +181,7 @@ func (o *owners) blank(first uint32, dead []uint32) {
 	o.list.replace(first, list)
 }
 
+// copy leaves out what is only remembered to save time: seen.
 func (ow *owner) copy(from *owner) {
 	ow.facts.Store(from.facts.Load())
 	ow.onlyFrom.Store(from.onlyFrom.Load())

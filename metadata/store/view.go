@@ -12,6 +12,7 @@ var (
 	_ metadata.Resolver = (*Store)(nil)
 	_ metadata.Placer   = (*Store)(nil)
 	_ metadata.Warmer   = (*Store)(nil)
+	_ metadata.Handles  = (*Store)(nil)
 )
 
 // Scope implements metadata.View.
@@ -31,12 +32,23 @@ func (s *Store) ScopeOfInterface(eni string) metadata.Scope {
 	return metadata.Scope(s.owners.list.at(owner).scope.Load())
 }
 
+// FindInterface implements metadata.Handles.
+func (s *Store) FindInterface(eni string) metadata.EndpointID {
+	return metadata.EndpointID(s.owners.names.get(eniPrefix, eni))
+}
+
 // LookupInterface implements metadata.View. It answers whenever anything at all was told or seen of the interface.
 func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interface, bool) {
-	owner := s.owners.names.get(eniPrefix, eni)
-	if owner == 0 {
+	id := s.FindInterface(eni)
+	if id == 0 {
 		return metadata.Interface{}, false
 	}
+	return s.InterfaceAt(id, w), true
+}
+
+// InterfaceAt implements metadata.Handles.
+func (s *Store) InterfaceAt(of metadata.EndpointID, w metadata.Window) metadata.Interface {
+	owner := uint32(of)
 	ow, win := s.owners.list.at(owner), s.span(w)
 	id, state := s.workloadIn(party{owner: owner, from: win.lo, to: win.hi}, win) // before the rest: see owner.set
 	has := ow.has.Load()
@@ -58,28 +70,33 @@ func (s *Store) LookupInterface(eni string, w metadata.Window) (metadata.Interfa
 	switch {
 	case win.start < s.floor.Load():
 		out.Reason = metadata.BeforeRetention
-		return out, true
+		return out
 	case out.Shared:
 		out.Reason = metadata.SharedInterface
 	case state == workloadInside:
 		out.Grade, out.Reason = metadata.Ambiguous, metadata.WorkloadChanged
-		return out, true
+		return out
 	case state == workloadNear:
 		out.Grade, out.Reason = metadata.Border, metadata.WorkloadChanged
-		return out, true
+		return out
 	case id == 0:
 		out.Grade, out.Reason = metadata.Confirmed, metadata.NoWorkload
 	default:
 		out.Grade, out.Reason = metadata.Confirmed, metadata.RecordInterface
 	}
 	out.Workload = id
-	return out, true
+	return out
 }
 
 // InterfaceHas implements metadata.View. What the interface's own traffic showed counts like what was told; a delegated prefix
 // of the interface holds its addresses.
 func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own, isPrimary bool) {
-	owner := s.owners.names.get(eniPrefix, eni)
+	return s.InterfaceHolds(s.FindInterface(eni), ip, w)
+}
+
+// InterfaceHolds implements metadata.Handles.
+func (s *Store) InterfaceHolds(of metadata.EndpointID, ip netip.Addr, w metadata.Window) (own, isPrimary bool) {
+	owner := uint32(of)
 	if owner == 0 || !ip.IsValid() {
 		return false, false
 	}
@@ -104,7 +121,7 @@ func (s *Store) InterfaceHas(eni string, ip netip.Addr, w metadata.Window) (own,
 		}
 	}
 	if rec := s.scope(sc); sc != metadata.NoScope && rec.delegates.Load() {
-		if n := rec.declared(ip, win.start, true); n != nil && n.owner[len(eniPrefix):] == eni {
+		if n := rec.declared(ip, win.start, true); n != nil && n.owner == s.owners.names.name(owner) {
 			return true, false
 		}
 	}

@@ -2,15 +2,14 @@ package inflate
 
 import (
 	"bytes"
+	"compress/flate"
+	stdgzip "compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"compress/flate"
-	stdgzip "compress/gzip"
 
 	"github.com/klauspost/compress/gzip"
 )
