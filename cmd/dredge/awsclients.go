@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,6 +21,7 @@ import (
 
 	"dredge/config"
 	"dredge/consumer/kinesis"
+	"dredge/sink/kafka"
 )
 
 // awsClients are the two clients that the consumer needs, and what other ones are made of. They share nothing: a renewal must
@@ -63,8 +65,8 @@ func streamClients(base aws.Config, endpoints config.AWSConfig, shared *awskines
 	}
 }
 
-// newAWSClients makes clients with the default chain of credentials. leaseTimeout bounds one call to the lease table.
-func newAWSClients(ctx context.Context, c config.AWSConfig, leaseTimeout time.Duration) (awsClients, error) {
+// loadAWS reads the settings that the SDK reads, with the default chain of credentials.
+func loadAWS(ctx context.Context, c config.AWSConfig) (aws.Config, error) {
 	var opts []func(*awsconfig.LoadOptions) error
 	if c.Region != "" {
 		opts = append(opts, awsconfig.WithRegion(c.Region))
@@ -74,7 +76,29 @@ func newAWSClients(ctx context.Context, c config.AWSConfig, leaseTimeout time.Du
 	}
 	base, err := awsconfig.LoadDefaultConfig(ctx, opts...)
 	if err != nil {
-		return awsClients{}, fmt.Errorf("load AWS settings: %w", err)
+		return base, fmt.Errorf("load AWS settings: %w", err)
+	}
+	return base, nil
+}
+
+// mskKeys are the credentials of the default chain, for Kafka's AWS_MSK_IAM. Nothing is looked up before the first connection.
+func mskKeys(c config.AWSConfig) kafka.AWSCredentials {
+	load := sync.OnceValues(func() (aws.Config, error) { return loadAWS(context.Background(), c) })
+	return func(ctx context.Context) (kafka.AWSKeys, error) {
+		base, err := load()
+		if err != nil {
+			return kafka.AWSKeys{}, err
+		}
+		k, err := base.Credentials.Retrieve(ctx)
+		return kafka.AWSKeys{AccessKey: k.AccessKeyID, SecretKey: k.SecretAccessKey, SessionToken: k.SessionToken}, err
+	}
+}
+
+// newAWSClients makes clients with the default chain of credentials. leaseTimeout bounds one call to the lease table.
+func newAWSClients(ctx context.Context, c config.AWSConfig, leaseTimeout time.Duration) (awsClients, error) {
+	base, err := loadAWS(ctx, c)
+	if err != nil {
+		return awsClients{}, err
 	}
 	if base.Region == "" {
 		return awsClients{}, errors.New("aws.region: is not set; write it, or set AWS_REGION")

@@ -57,7 +57,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 		letters = f
 		out.add(f.Close)
 	case config.DeadLetterKafka:
-		k, err := kafka.NewDeadLetter(c.Sink.Kafka, log)
+		k, err := kafka.NewDeadLetter(c.Sink.Kafka, log, mskKeys(c.AWS))
 		if err != nil {
 			return nil, fmt.Errorf("dead_letter: %w", err)
 		}
@@ -74,7 +74,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 	case config.SinkKafka:
 		k, err := kafka.New(c.Sink.Kafka, kafka.Deps{
 			Encoder: enc, Minute: minute, DeadLetter: out.deadLetter, Registry: reg, Log: log,
-			Application: application(c), Leases: leases, Letters: inTransaction,
+			AWS: mskKeys(c.AWS), Application: application(c), Leases: leases, Letters: inTransaction,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("sink.kafka: %w", err)

@@ -88,9 +88,11 @@ func (f *faults) limit(settings map[string]string, key string, check func(v int)
 func pingHint(err error) string {
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed):
-		return "; set sasl.username and sasl.password_file to a user that the brokers know"
+		return "; set sasl.username and sasl.password_file to a user that the brokers know, or give OAUTHBEARER's token or AWS_MSK_IAM's role the right to connect"
+	case is(err, kerr.UnsupportedSaslMechanism):
+		return "; set sasl.mechanism to one that the listener has"
 	case isCertificate(err):
-		return "; set tls.ca_file to the authority that signed the brokers' certificates"
+		return certificateHint(err)
 	}
 	return "; a broker that does not answer, or closes the connection at once, is often one whose listener expects other settings:" +
 		" set tls.enabled as the listener is, and sasl.username and sasl.password_file to a user that it knows"
@@ -116,7 +118,7 @@ func (c *Config) partitions(ctx context.Context, admin *kadm.Client, t keyedTopi
 		return d, fmt.Errorf("%s: %q does not exist; write create_topic: true, or create it: kafka-topics.sh --bootstrap-server %s"+
 			" --create --topic %s --partitions %d --replication-factor %d", key, topic, c.Brokers[0], topic, c.Partitions, c.Replication)
 	case errors.Is(d.Err, kerr.TopicAuthorizationFailed):
-		return d, fmt.Errorf("%s: no right to describe %q; grant Describe and Write on it to user %q", key, topic, c.SASL.Username)
+		return d, fmt.Errorf("%s: no right to describe %q; grant Describe and Write on it to user %q", key, topic, c.SASL.who())
 	case d.Err != nil:
 		return d, fmt.Errorf("%s: asking for %q: %w", key, topic, d.Err)
 	}
@@ -135,7 +137,7 @@ func (c *Config) create(ctx context.Context, admin *kadm.Client, topic string) (
 	case errors.Is(err, kerr.InvalidReplicationFactor):
 		return 0, fmt.Errorf("replication: %d is more than the cluster has brokers; write a smaller number: %w", c.Replication, err)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
-		return 0, fmt.Errorf("create_topic: no right to create %q; grant Create on it to user %q, or create it by hand", topic, c.SASL.Username)
+		return 0, fmt.Errorf("create_topic: no right to create %q; grant Create on it to user %q, or create it by hand", topic, c.SASL.who())
 	}
 	return 0, fmt.Errorf("create_topic: creating %q: %w", topic, err)
 }

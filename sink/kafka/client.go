@@ -1,27 +1,16 @@
 package kafka
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"math"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rs/zerolog"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
-)
-
-const (
-	mechanismPlain    = "PLAIN"
-	mechanismScram256 = "SCRAM-SHA-256"
-	mechanismScram512 = "SCRAM-SHA-512"
 )
 
 // unknownTopicRetries is how often the client asks for a missing topic before rows fail: some 25 s, longer than a broker that
@@ -44,8 +33,8 @@ func codec(name string) (kgo.CompressionCodec, bool) {
 }
 
 // options is the producer's client.
-func (c *Config) options(log zerolog.Logger, m *metrics) ([]kgo.Opt, error) {
-	opts, err := c.connection(log)
+func (c *Config) options(log zerolog.Logger, keys AWSCredentials, m *metrics) ([]kgo.Opt, error) {
+	opts, err := c.connection(log, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +45,8 @@ func (c *Config) options(log zerolog.Logger, m *metrics) ([]kgo.Opt, error) {
 }
 
 // transactional is the client of one shard in mode exactly-once.
-func (c *Config) transactional(log zerolog.Logger, m *metrics, id string) ([]kgo.Opt, error) {
-	opts, err := c.connection(log)
+func (c *Config) transactional(log zerolog.Logger, keys AWSCredentials, m *metrics, id string) ([]kgo.Opt, error) {
+	opts, err := c.connection(log, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +76,7 @@ func (c *Config) producing(opts []kgo.Opt, m *metrics) []kgo.Opt {
 
 // connection is what every client of ours needs. Acks from all replicas and idempotence are the client's defaults; retries
 // without end too.
-func (c *Config) connection(log zerolog.Logger) ([]kgo.Opt, error) {
+func (c *Config) connection(log zerolog.Logger, keys AWSCredentials) ([]kgo.Opt, error) {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
@@ -107,10 +96,11 @@ func (c *Config) connection(log zerolog.Logger) ([]kgo.Opt, error) {
 		opts = append(opts, kgo.DialTLSConfig(conf))
 	}
 	if c.SASL.Mechanism != "" {
-		if _, err := c.SASL.password(); err != nil {
+		mechanism, err := c.SASL.mechanism(keys)
+		if err != nil {
 			return nil, err
 		}
-		opts = append(opts, kgo.SASL(c.SASL.mechanism()))
+		opts = append(opts, kgo.SASL(mechanism))
 	}
 	return opts, nil
 }
@@ -128,41 +118,24 @@ func (c TLSConfig) load() (*tls.Config, error) {
 		}
 	}
 	if c.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file: %w", err)
+		if _, err := c.certificate(); err != nil {
+			return nil, err
 		}
-		conf.Certificates = []tls.Certificate{cert}
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.certificate() }
 	}
 	return conf, nil
 }
 
-func (c SASLConfig) password() (string, error) {
-	if c.PasswordFile == "" {
-		return string(c.Password), nil
-	}
-	text, err := os.ReadFile(c.PasswordFile)
+// certificate reads the client certificate. It is read for each connection, so a renewed one needs no restart.
+func (c TLSConfig) certificate() (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 	if err != nil {
-		return "", fmt.Errorf("sasl.password_file: %w", err)
+		return nil, fmt.Errorf("tls.cert_file: %w", err)
 	}
-	return strings.TrimRight(string(text), "\r\n"), nil
-}
-
-func (c SASLConfig) mechanism() sasl.Mechanism {
-	if c.Mechanism == mechanismPlain {
-		return plain.Plain(func(context.Context) (plain.Auth, error) {
-			pass, err := c.password()
-			return plain.Auth{User: c.Username, Pass: pass}, err
-		})
+	if end := cert.Leaf.NotAfter; time.Now().After(end) {
+		return nil, fmt.Errorf("tls.cert_file: the certificate in %q ended at %s; put a new one there", c.CertFile, end.UTC().Format(time.RFC3339))
 	}
-	auth := func(context.Context) (scram.Auth, error) {
-		pass, err := c.password()
-		return scram.Auth{User: c.Username, Pass: pass}, err
-	}
-	if c.Mechanism == mechanismScram256 {
-		return scram.Sha256(auth)
-	}
-	return scram.Sha512(auth)
+	return &cert, nil
 }
 
 // clientLog hands the client's warnings and errors to the log, at most 20 a minute: they come per connection and per batch.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"dredge/internal/secret"
 )
 
 // PartitionBy says which rows share a partition of the topic.
@@ -120,24 +118,12 @@ type TLSConfig struct {
 	Enabled bool `yaml:"enabled"`
 	// CAFile is a PEM file of the authorities that may sign the brokers' certificates; empty for the system's.
 	CAFile string `yaml:"ca_file"`
-	// CertFile is the PEM file of the client certificate, for brokers that ask for one.
+	// CertFile is the PEM file of the client certificate, for brokers that ask for one. It is read when a connection is made.
 	CertFile string `yaml:"cert_file"`
 	// KeyFile is the PEM file of the client certificate's key.
 	KeyFile string `yaml:"key_file"`
 	// ServerName is the name that the brokers' certificates must carry, when it is not the one that is dialed.
 	ServerName string `yaml:"server_name"`
-}
-
-// SASLConfig is how dredge authenticates.
-type SASLConfig struct {
-	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for none.
-	Mechanism string `yaml:"mechanism"`
-	// Username is the user to authenticate as.
-	Username string `yaml:"username"`
-	// Password is the user's password; PasswordFile keeps it out of the configuration.
-	Password secret.Text `yaml:"password"`
-	// PasswordFile is read when a connection is made, so a rotated password needs no restart.
-	PasswordFile string `yaml:"password_file"`
 }
 
 // DeadLetterConfig is the topic of the dead letter.
@@ -213,7 +199,7 @@ func (c Config) Validate() error {
 	f.check(c.RetryBackoff > 0, "retry_backoff: %s must be positive; 1s suits most", c.RetryBackoff)
 	f.check((c.TLS.CertFile == "") == (c.TLS.KeyFile == ""), "tls.cert_file: needs tls.key_file beside it; write both or neither")
 	f.check(c.TLS.Enabled || c.TLS == TLSConfig{}, "tls.enabled: false, but other tls keys are set; write true, or remove them")
-	c.SASL.validate(&f)
+	c.SASL.validate(&f, c.TLS.Enabled)
 	f.check(c.Mode == AtLeastOnce || c.Mode == ExactlyOnce, "mode: %q is unknown; write at-least-once or exactly-once", string(c.Mode))
 	c.ExactlyOnce.validate(&f)
 	f.check(c.DeadLetter.MaxDataBytes >= 1 && c.DeadLetter.MaxDataBytes <= c.BatchMaxBytes/8,
@@ -261,19 +247,6 @@ func (c ExactlyOnceConfig) validate(f *faults) {
 	f.check(c.TransactionTimeout >= 2*c.CommitInterval && c.TransactionTimeout >= 10*time.Second && c.TransactionTimeout <= 15*time.Minute,
 		"exactly_once.transaction_timeout: %s is out of range; write 10s to 15m and at least twice commit_interval, 1m suits most", c.TransactionTimeout)
 	f.topic("exactly_once.checkpoints_topic", c.CheckpointsTopic)
-}
-
-func (c SASLConfig) validate(f *faults) {
-	switch c.Mechanism {
-	case "":
-		f.check(c == SASLConfig{}, "sasl.mechanism: empty, but other sasl keys are set; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
-		return
-	case mechanismPlain, mechanismScram256, mechanismScram512:
-	default:
-		f.check(false, "sasl.mechanism: %q is unknown; write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", c.Mechanism)
-	}
-	f.check(c.Username != "", "sasl.username: empty; write the user to authenticate as")
-	f.check((c.Password == "") != (c.PasswordFile == ""), "sasl.password_file: write one of password_file and password")
 }
 
 // faults gathers what is wrong.

@@ -32,16 +32,16 @@ type DeadLetter struct {
 	idle   chan struct{} // closed when pending falls to 0; nil when nobody waits
 }
 
-// NewDeadLetter makes the dead letter that cfg.DeadLetter describes. opts are added to the client's, for tests. The caller
+// NewDeadLetter makes the dead letter that cfg.DeadLetter describes. keys are as Deps.AWS; opts are added to the client's, for tests. The caller
 // closes it.
-func NewDeadLetter(cfg Config, log zerolog.Logger, opts ...kgo.Opt) (*DeadLetter, error) {
+func NewDeadLetter(cfg Config, log zerolog.Logger, keys AWSCredentials, opts ...kgo.Opt) (*DeadLetter, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if cfg.DeadLetter.Topic == "" {
 		return nil, errors.New("dead_letter.topic: empty; write the topic that takes the letters")
 	}
-	base, err := cfg.connection(log)
+	base, err := cfg.connection(log, keys)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const letterTopic = "flows_dead"
 func newDeadLetter(t *testing.T) (*stage, *DeadLetter) {
 	t.Helper()
 	s := newStage(t, func(c *Config) { c.DeadLetter.Topic = letterTopic }, kfake.SeedTopics(1, letterTopic))
-	d, err := NewDeadLetter(s.cfg, s.log, kgo.Dialer(s.net.DialContext))
+	d, err := NewDeadLetter(s.cfg, s.log, nil, kgo.Dialer(s.net.DialContext))
 	if err != nil {
 		t.Fatal(err)
 	}

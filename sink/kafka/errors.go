@@ -122,6 +122,14 @@ func isCertificate(err error) bool {
 	return ok
 }
 
+// certificateHint says what to do about brokers' certificates.
+func certificateHint(err error) string {
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+		return "; the brokers' certificate has ended or is not good yet: have it renewed, or set the clocks right"
+	}
+	return "; set tls.ca_file to the authority that signed the brokers' certificates, and use the host names they are made out to"
+}
+
 // refusal is what done is told: for a permanent class, a stream.PermanentError that says what to do about it.
 func refusal(c class, topic string, err error) error {
 	if c == classClosed {
@@ -136,7 +144,7 @@ func refusal(c class, topic string, err error) error {
 	case classTooLarge:
 		hint = "; set batch_max_bytes to no more than the topic's max.message.bytes"
 	case classTLS:
-		hint = "; set tls.ca_file to the authority that signed the brokers' certificates, and use the host names they are made out to"
+		hint = certificateHint(err)
 	case classTransient, classClosed, classRefused, classes:
 	}
 	return &stream.PermanentError{Err: fmt.Errorf("producing to topic %q: %w%s", topic, err, hint)}

@@ -46,6 +46,8 @@ type Deps struct {
 	DeadLetter sink.DeadLetter
 	Registry   prometheus.Registerer
 	Log        zerolog.Logger
+	// AWS is needed for sasl.mechanism AWS_MSK_IAM.
+	AWS AWSCredentials
 	// Options are added to the client's, for tests.
 	Options []kgo.Opt
 
@@ -74,6 +76,7 @@ type Sink struct {
 	purge atomic.Bool
 
 	log         zerolog.Logger
+	aws         AWSCredentials
 	options     []kgo.Opt
 	application string
 	leases      Leases
@@ -103,7 +106,7 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 		return nil, errors.New("minute_topic: is set, but there is no encoder of rolled-up rows")
 	}
 	m := newMetrics(deps.Registry, cfg.Mode)
-	opts, err := cfg.options(deps.Log, m)
+	opts, err := cfg.options(deps.Log, deps.AWS, m)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	}
 	s := &Sink{
 		cfg: cfg, encoder: deps.Encoder, letters: deps.DeadLetter, client: client, metrics: m, log: deps.Log,
-		options: deps.Options, application: deps.Application, leases: deps.Leases, held: deps.Letters,
+		aws: deps.AWS, options: deps.Options, application: deps.Application, leases: deps.Leases, held: deps.Letters,
 		positions: newPositions(cfg.ExactlyOnce.CheckpointsTopic, client), writers: map[*txWriter]struct{}{}, stints: map[string]*stint{},
 	}
 	if cfg.MinuteTopic != "" {

@@ -94,7 +94,7 @@ func (s *stage) close() {
 // read returns every record of name, partition by partition.
 func (s *stage) read(name string) []*kgo.Record {
 	s.t.Helper()
-	opts, err := s.cfg.connection(s.log)
+	opts, err := s.cfg.connection(s.log, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -154,26 +154,90 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// A listener that asks for client certificates gets one, which is read for each connection: a renewed one needs no restart, and
+// one that has ended is named.
+func TestClientCertificate(t *testing.T) {
+	dir := t.TempDir()
+	cert, caFile := selfSigned(t, dir)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert.Leaf)
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic),
+		kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile := filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(cluster)
+	cfg.Partitions, cfg.TLS = 1, TLSConfig{Enabled: true, CAFile: caFile, CertFile: caFile, KeyFile: keyFile}
+	s, err := New(cfg, Deps{Encoder: sinktest.Encoder{}, DeadLetter: sink.Discard{}, Registry: prometheus.NewRegistry(), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	writeOne(t, s)
+
+	ended := signed(t, dir, "ended.pem", cert.PrivateKey.(*ecdsa.PrivateKey), time.Now().Add(-time.Minute))
+	cfg.TLS.CertFile = ended
+	if _, err := New(cfg, Deps{Registry: prometheus.NewRegistry(), Log: zerolog.Nop()}); err == nil || !strings.Contains(err.Error(), "ended.pem\" ended at ") {
+		t.Errorf("New with a certificate that has ended = %v", err)
+	}
+}
+
+// The brokers' certificate has ended: no authority that could be set would mend that.
+func TestBrokersCertificateEnded(t *testing.T) {
+	hint := certificateHint(&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}})
+	if !strings.Contains(hint, "has ended") || strings.Contains(hint, "ca_file") {
+		t.Errorf("hint %q", hint)
+	}
+}
+
 func selfSigned(t *testing.T, dir string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := signed(t, dir, "ca.pem", key, time.Now().Add(time.Hour))
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: leaf}, file
+}
+
+// signed writes a certificate for 127.0.0.1 and key, signed with key, that is good until end.
+func signed(t *testing.T, dir, name string, key *ecdsa.PrivateKey, end time.Time) (file string) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kafka"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: end,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "ca.pem")
+	file = filepath.Join(dir, name)
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+	return file
 }
 
 func writeOne(t *testing.T, s *Sink) {

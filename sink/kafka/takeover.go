@@ -195,7 +195,7 @@ func (s *Sink) explain(doing, topic string, err error) error {
 // fence makes a producer under id. When it returns, no other producer under that id can write any more, and its open
 // transaction is ended.
 func (s *Sink) fence(ctx context.Context, id string) (*producer, error) {
-	opts, err := s.cfg.transactional(s.log, s.metrics, claimed(id))
+	opts, err := s.cfg.transactional(s.log, s.aws, s.metrics, claimed(id))
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +225,7 @@ func (s *Sink) fenceError(id string, err error) error {
 			s.cfg.ExactlyOnce.TransactionTimeout)
 	case is(err, kerr.TransactionalIDAuthorizationFailed):
 		hint = fmt.Sprintf("sasl.username: grant %q Write and Describe on transactional ids with the prefix %q",
-			s.cfg.SASL.Username, idPart(s.application)+"/")
+			s.cfg.SASL.who(), idPart(s.application)+"/")
 	case is(err, kerr.ClusterAuthorizationFailed, kerr.SaslAuthenticationFailed):
 		hint = "sasl.username: no right to produce"
 	default:

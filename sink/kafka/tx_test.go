@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"dredge/sink"
 	"dredge/sink/sinktest"
@@ -604,6 +605,22 @@ func TestExactlyOnceCheck(t *testing.T) {
 		remake(checkpointPartitions, compact)(t, c)
 		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: "flows-app/check", Err: kerr.InvalidTransactionTimeout, TopLevel: true})
 	}, "transaction_timeout: 15m0s is above the brokers' transaction.max.timeout.ms")
+}
+
+// Brokers that are too old for transactions which can be taken over are named, with what to write instead.
+func TestExactlyOnceNeedsNewBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTxStage(t, nil, kfake.MaxVersions(kversion.V2_4_0()))
+		defer s.cluster.Close()
+		p := s.process("one")
+		defer p.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		const want = "mode: exactly-once needs brokers of 2.5 or later, and broker 0 looks like"
+		if err := p.Check(ctx); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Check = %v, want %q", err, want)
+		}
+	})
 }
 
 func TestTransactionalID(t *testing.T) {

@@ -78,7 +78,7 @@ func (s *Sink) checkCheckpointsTopic(ctx context.Context, admin *kadm.Client) er
 			" --partitions %d --replication-factor %d --config cleanup.policy=compact --config max.compaction.lag.ms=%s --config segment.bytes=%s",
 			key, name, s.cfg.Brokers[0], name, checkpointPartitions, s.cfg.Replication, compactionLag, checkpointSegment)
 	case d.Err != nil:
-		return fmt.Errorf("%s: asking for %q: %w; grant Describe, Read and Write on it to user %q", key, name, d.Err, s.cfg.SASL.Username)
+		return fmt.Errorf("%s: asking for %q: %w; grant Describe, Read and Write on it to user %q", key, name, d.Err, s.cfg.SASL.who())
 	}
 	var f faults
 	f.check(len(d.Partitions) == checkpointPartitions, "%s: %q has %d partitions and must have %d, for ever; name another topic",

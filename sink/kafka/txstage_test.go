@@ -122,7 +122,7 @@ type process struct {
 	reg     *prometheus.Registry
 }
 
-func (s *txStage) process(id string) *process {
+func (s *txStage) process(id string, opts ...kgo.Opt) *process {
 	s.t.Helper()
 	p := &process{
 		leases: &worker{table: s.table, id: id}, letters: NewLetters(s.cfg), reg: prometheus.NewPedanticRegistry(),
@@ -130,7 +130,7 @@ func (s *txStage) process(id string) *process {
 	}
 	k, err := New(s.cfg, Deps{
 		Encoder: sinktest.Encoder{}, Minute: minuteEncoder(s.t), DeadLetter: p.letters, Letters: p.letters, Registry: p.reg, Log: s.log,
-		Application: "flows-app", Leases: p.leases, Options: []kgo.Opt{kgo.Dialer(p.link.DialContext)},
+		Application: "flows-app", Leases: p.leases, Options: append([]kgo.Opt{kgo.Dialer(p.link.DialContext)}, opts...),
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -142,7 +142,7 @@ func (s *txStage) process(id string) *process {
 // committed returns the records of name that a read_committed reader finds now, partition by partition.
 func (s *txStage) committed(name string) []*kgo.Record {
 	s.t.Helper()
-	opts, err := s.cfg.connection(s.log)
+	opts, err := s.cfg.connection(s.log, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// openConns counts the connections that are open, by address.
+type openConns struct {
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	mu   sync.Mutex
+	open map[string]int
+}
+
+type countedConn struct {
+	net.Conn
+	once sync.Once
+	of   *openConns
+	addr string
+}
+
+func (o *openConns) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := o.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open[addr]++
+	return &countedConn{Conn: c, of: o, addr: addr}, nil
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() {
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.of.open[c.addr]--
+	})
+	return c.Conn.Close()
+}
+
+// Each shard has a client of its own in mode exactly-once. It must not take more than two connections to a broker: one for rows,
+// one for all else.
+func TestConnectionsPerShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTxStage(t, nil, kfake.NumBrokers(3), kfake.Ports(9092, 9093, 9094))
+		defer s.cluster.Close()
+		count := &openConns{dial: s.net.DialContext, open: map[string]int{}}
+		p := s.process("one", kgo.Dialer(count.DialContext))
+		defer p.Close()
+		const shards = 20
+		var authors []*author
+		for i := range shards {
+			authors = append(authors, s.open(p, fmt.Sprintf("shard-%d", i), ""))
+		}
+		for range 30 {
+			pass(2 * time.Second) // the connection to an address of the configuration, which only a start needs, is given up meanwhile
+			for _, a := range authors {
+				a.must(a.write())
+			}
+			for _, a := range authors {
+				a.must(a.Flush(t.Context()))
+			}
+		}
+		count.mu.Lock()
+		const shared = 4 // of the process: positions, checks
+		if len(count.open) != 3 {
+			t.Errorf("connections to %d brokers, want 3", len(count.open))
+		}
+		for addr, n := range count.open {
+			if n > 2*shards+shared {
+				t.Errorf("%d connections to %s for %d shards, want at most two each", n, addr, shards)
+			}
+			t.Logf("%d connections to %s for %d shards", n, addr, shards)
+		}
+		count.mu.Unlock()
+		for _, a := range authors {
+			a.must(a.Close(t.Context()))
+		}
+	})
+}
