@@ -1,4 +1,4 @@
-//go:build chaos_outside || chaos_disorder
+//go:build chaos_outside || chaos_disorder || chaos_unfenced
 
 package kafka
 

@@ -59,7 +59,7 @@ func brokenBuilds(p plan) []broken {
 		return []broken{{tag: "chaoscontrol", doc: "checkpoints before it delivers"}}
 	}
 	return []broken{
-		{tag: "chaos_unfenced", doc: "fences nobody", stops: 2},
+		{tag: "chaos_unfenced", doc: "fences nobody, and is slow to commit", stops: 3},
 		{tag: "chaos_outside", doc: "writes its position after the transaction of the rows, in one of its own"},
 		{tag: "chaos_disorder", doc: "commits a position before the rows up to it"},
 		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", visits: 4},
@@ -88,7 +88,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&p.mode, "mode", atLeastOnce, "of -sink kafka: at-least-once or exactly-once")
 	flag.IntVar(&nodes, "brokers", 3, "of -sink kafka: nodes of the cluster")
 	flag.IntVar(&p.brokerKills, "broker-kills", 5, "of -sink kafka: times that a broker is killed (SIGKILL) and started again")
-	flag.IntVar(&p.lostCommits, "lost-commits", 6, "of -mode exactly-once: commits of which the request or the answer is lost")
+	flag.IntVar(&p.lostCommits, "lost-commits", 12, "of -mode exactly-once: commits of which the request or the answer is lost")
 	flag.IntVar(&p.visits, "foreign", 4, "of -mode exactly-once: foreign transactions in the checkpoints topic")
 	flag.DurationVar(&p.duration, "duration", 10*time.Minute, "how long records are written")
 	flag.DurationVar(&p.failover, "failover", 6*time.Second, "failover time of the workers")
@@ -138,6 +138,9 @@ func run(ctx context.Context) error {
 		// Fewer kills than that would leave chance a part; more, and the workers never come to own anything.
 		c.duration, c.kills, c.reshards = control, max(3, int(control/(2*c.failover))), 0
 		c.stops, c.visits, c.brokerKills, c.lostCommits = bad.stops, bad.visits, 0, 0
+		if bad.stops > 0 {
+			c.kills = 0 // a stop takes long
+		}
 		if c.binary, err = build(ctx, dir, bad.tag, "-tags", bad.tag); err != nil {
 			return err
 		}
