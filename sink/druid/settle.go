@@ -1,0 +1,226 @@
+package druid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	cluster "dredge/druid"
+	"dredge/internal/retry"
+	"dredge/stream"
+)
+
+// errUnpublished says that the rows of a batch are not in Druid, and that nobody can submit them any more.
+var errUnpublished = errors.New("the batch was given up before it was published")
+
+// settle returns nil when the rows of l are published. It submits them if it can, and tries again what failed, after record has returned
+// without an error. It is called by whoever made the batch and by whoever finds it recorded, also at the same time: all that decides is
+// asked from Druid, where an id is taken once.
+//
+// When the rows are known to nobody here, and their task was never submitted or published nothing, the error is errUnpublished.
+func (s *Sink) settle(ctx context.Context, batch string, l *load, record func(context.Context) error) error {
+	for tries := 1; ; tries++ {
+		published, why, err := s.attempt(ctx, batch, l)
+		if err != nil || published {
+			return err
+		}
+		s.metrics.tasks[taskFailed].Inc()
+		if l.Object == "" && l.inline == nil {
+			return errUnpublished
+		}
+		if tries == s.cfg.MaxAttempts {
+			return &stream.PermanentError{Err: fmt.Errorf("task %s and %d before it failed, the last with: %s", l.taskID(batch), tries-1, why)}
+		}
+		s.log.Warn().Str("task", l.taskID(batch)).Str("reason", why).Msg("task failed and published nothing, trying again")
+		l.Attempt++
+		if err := record(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt takes one task to its end. It says whether the rows are published, and if not, why the task failed.
+func (s *Sink) attempt(ctx context.Context, batch string, l *load) (published bool, why string, err error) {
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return false, "", context.Cause(ctx)
+	}
+	s.metrics.running.Inc()
+	defer s.metrics.running.Dec()
+	id, began := l.taskID(batch), time.Now()
+	status, known := cluster.TaskStatus{}, false
+	if l.inline == nil {
+		// What others may have submitted is asked for before a large batch, or none at all, is sent.
+		if status, known, err = s.status(ctx, id); err != nil {
+			return false, "", err
+		}
+	}
+	for {
+		if !known {
+			if err := s.submit(ctx, batch, l); err != nil {
+				return false, "", err
+			}
+		}
+		if status.State != cluster.TaskSuccess && status.State != cluster.TaskFailed {
+			if status, known, err = s.poller.wait(ctx, id); err != nil {
+				return false, "", err
+			}
+			if !known {
+				continue // the overlord has forgotten it, or had not written it down
+			}
+		}
+		break
+	}
+	s.metrics.seconds.Observe(time.Since(began).Seconds())
+	if status.State == cluster.TaskFailed {
+		published, err := s.published(ctx, batch, l)
+		if published {
+			s.metrics.tasks[taskPublished].Inc()
+			s.log.Warn().Str("task", id).Str("reason", status.Error).Msg("druid calls the task failed, but it has published its rows")
+		}
+		return published, status.Error, err
+	}
+	if err := s.compare(ctx, batch, l); errors.Is(err, errUnpublished) && l.Object != "" {
+		return false, err.Error(), nil // nobody but a human gives rows up that lie in an object
+	} else if err != nil {
+		return false, "", err
+	}
+	s.metrics.tasks[taskSucceeded].Inc()
+	return true, "", nil
+}
+
+// submit sends the task of l: with its rows, with the object that has them, or without any, so that nobody can submit them later. It
+// returns nil when the id is taken, by this task or by one before.
+func (s *Sink) submit(ctx context.Context, batch string, l *load) error {
+	task := cluster.Batch{TaskID: l.taskID(batch), ID: batch, Table: s.tables[l.table], Inline: l.inline}
+	task.Table.Datasource = l.Datasource
+	if l.Object != "" {
+		place, err := s.cfg.place(l.Object)
+		if err != nil || s.cfg.Objects == "" {
+			return &stream.PermanentError{Err: fmt.Errorf("objects: %q is needed for a batch that an earlier run stored there; write the place of that time", l.Object)}
+		}
+		task.Objects = []cluster.Object{place}
+	}
+	// Druid answers 500 to what it can't do now and also to what it never will. When it answers everything else, it is the latter.
+	const mostFaults = 20
+	faults := 0
+	return s.keepTrying(ctx, "submitting a task", func() error {
+		err := s.cluster.SubmitBatch(ctx, task)
+		if err == nil || cluster.AlreadyExists(err) {
+			return nil
+		}
+		refusal, answered := errors.AsType[*cluster.Error](err)
+		if !answered || refusal.Transient() {
+			return err
+		}
+		if refusal.Status == http.StatusInternalServerError {
+			_, known, asked := s.cluster.TaskStatus(ctx, task.TaskID)
+			if asked == nil && known {
+				return nil
+			}
+			if asked == nil {
+				faults++
+			}
+			if faults < mostFaults {
+				return err
+			}
+		}
+		return &stream.PermanentError{Err: err}
+	})
+}
+
+// status asks for one task.
+func (s *Sink) status(ctx context.Context, id string) (status cluster.TaskStatus, known bool, err error) {
+	err = s.keepTrying(ctx, "asking for a task", func() error {
+		status, known, err = s.cluster.TaskStatus(ctx, id)
+		return refused(err)
+	})
+	return status, known, err
+}
+
+// refused makes a permanent error of a refusal that no retry mends: wrong credentials, a wrong address.
+func refused(err error) error {
+	if e, ok := errors.AsType[*cluster.Error](err); ok && !e.Transient() && e.Status != http.StatusInternalServerError {
+		return &stream.PermanentError{Err: err}
+	}
+	return err
+}
+
+// compare compares the report of a task that succeeded with what was recorded. A task without rows that took the id is errUnpublished.
+func (s *Sink) compare(ctx context.Context, batch string, l *load) error {
+	id := l.taskID(batch)
+	var report cluster.TaskReport
+	var found bool
+	const asks = 5 // a report may come a little later than the end
+	for i := range asks {
+		err := s.keepTrying(ctx, "asking for a task's report", func() (err error) {
+			report, found, err = s.cluster.TaskReport(ctx, id)
+			return refused(err)
+		})
+		if err != nil {
+			return err
+		}
+		if found {
+			break
+		}
+		if i < asks-1 {
+			if err := retry.Sleep(ctx, s.cfg.PollInterval); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		// Reports are files; a cluster whose workers keep them to themselves has none to show.
+		published, err := s.published(ctx, batch, l)
+		if err == nil && !published {
+			return errUnpublished
+		}
+		return err
+	}
+	r := report.Rows
+	if r.Processed == 0 && report.Segments == 0 && r.ThrownAway == 1 && r.Unparseable == 0 {
+		s.metrics.tasks[taskTaken].Inc()
+		return errUnpublished
+	}
+	if r.Processed != l.Rows || r.ThrownAway != 0 || r.Unparseable != 0 || r.ProcessedWithError != 0 {
+		return &stream.PermanentError{Err: fmt.Errorf("task %s reports %d rows of %d, %d thrown away, %d unreadable: the rest is nowhere, so nothing is checkpointed",
+			id, r.Processed+r.ProcessedWithError, l.Rows, r.ThrownAway, r.Unparseable+r.ProcessedWithError)}
+	}
+	return nil
+}
+
+// published says whether a task that did not succeed has published its rows nevertheless: a worker may be lost between publishing and
+// saying so. First every segment of the hours must be in sight of queries, then the rows of the batch are counted.
+func (s *Sink) published(ctx context.Context, batch string, l *load) (yes bool, err error) {
+	from, to := l.hours()
+	table := s.tables[l.table]
+	table.Datasource = l.Datasource
+	err = s.keepTrying(ctx, "looking for the rows of a failed task", func() error {
+		segments, err := s.cluster.Published(ctx, l.Datasource, from, to)
+		if err != nil {
+			return err
+		}
+		hidden, err := s.cluster.Unserved(ctx, l.Datasource, segments)
+		if err != nil {
+			return err
+		}
+		if len(hidden) > 0 {
+			return fmt.Errorf("%d published segments of %s cannot be queried yet, for example %s", len(hidden), l.Datasource, hidden[0])
+		}
+		n, err := s.cluster.CountBatch(ctx, table, batch, from, to)
+		switch {
+		case err != nil:
+			return err
+		case n == l.Count || n == 0:
+			yes = n > 0
+			return nil
+		default:
+			return &stream.PermanentError{Err: fmt.Errorf("%s holds %d rows of batch %s, and not all %d or none", l.Datasource, n, batch, l.Count)}
+		}
+	})
+	return yes, err
+}
