@@ -91,7 +91,7 @@ var directions = map[string][]string{
 	"consumer/window":    {"stream"},
 	"consumer":           {"stream", "consumer", "internal/retry"},
 	"sink":               {"stream", "row", "row/rollup", "sink", "internal/secret"},
-	"sink/druid":         {"stream", "row", "row/rollup", "sink", "druid", "internal/blob", "internal/retry"},
+	"sink/druid":         {"stream", "row", "row/rollup", "sink", "sink/internal/ack", "druid", "internal/blob", "internal/retry"},
 	"enrich":             {"flowlog", "row", "metadata"},
 	"pipeline":           {"stream", "flowlog", "flowlog/envelope", "row", "sink"},
 	"internal/telemetry": {},

@@ -47,7 +47,7 @@ func newHarness(t *testing.T, change func(*Config)) sinktest.Harness {
 			var commits [][]sinktest.RowID
 			last := ""
 			for _, row := range r.druid.Rows("flows_raw") {
-				id, err := sinktest.ParseRow(row.Line)
+				id, err := parseRow(row.Line)
 				if err != nil {
 					t.Fatal(err)
 				}
