@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
 	"regexp"
 	"time"
 
@@ -130,11 +132,28 @@ func (b Batch) input() (inputSource, error) {
 	return in, nil
 }
 
-// nothing makes s read no row. Druid takes no input without bytes, so there is a row, which a filter takes away; its report then says
-// that one row was thrown away, and no segment was published.
+// emptyMark in the context of a task says that it has no rows, for those who meet its id later.
+const emptyMark = "dredgeEmpty"
+
+// nothing makes s read no row. Druid takes no input without bytes, so there is a row, which a filter takes away.
 func nothing(s *TaskSpec, t Table) {
 	s.Spec.IOConfig.InputSource = inputSource{Type: "inline", Data: `{"` + t.schema().TimestampSpec.Column + `":0}` + "\n"}
 	s.Spec.DataSchema.TransformSpec = &transformSpec{Filter: &druidType{"false"}}
+	s.Context[emptyMark] = true
+}
+
+// IsEmpty says whether the task of that id is one for a Batch without rows; known is false when the overlord knows none of that id.
+func (c *Client) IsEmpty(ctx context.Context, id string) (empty, known bool, err error) {
+	var answer struct {
+		Payload struct {
+			Context map[string]any `json:"context"`
+		} `json:"payload"`
+	}
+	err = c.do(ctx, c.overlord, http.MethodGet, overlordAPI+"task/"+url.PathEscape(id), nil, &answer)
+	if unknown(err) {
+		return false, false, nil
+	}
+	return answer.Payload.Context[emptyMark] == true, err == nil, err
 }
 
 // SubmitBatch submits the task for b. AlreadyExists tells whether the error says that its id is taken.

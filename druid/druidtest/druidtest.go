@@ -96,7 +96,7 @@ type segment struct {
 type task struct {
 	id, datasource, batch string
 	rows                  []Row
-	thrown                int
+	empty                 bool
 	replaces              []string // intervals
 	begins                time.Time
 	ends                  time.Time
@@ -235,6 +235,13 @@ func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		out = t.report()
+	case strings.HasPrefix(path, tasks):
+		t := c.tasks[strings.TrimPrefix(path, tasks)]
+		if t == nil {
+			http.Error(w, "Cannot find any task", http.StatusNotFound)
+			return
+		}
+		out = map[string]any{"task": t.id, "payload": map[string]any{"context": map[string]bool{"dredgeEmpty": t.empty}}}
 	case strings.HasPrefix(path, metadata):
 		out = c.published(strings.TrimSuffix(strings.TrimPrefix(path, metadata), "/segments"), body)
 	case path == "/druid/v2/sql":
@@ -319,7 +326,7 @@ func (c *Cluster) insert(s spec) {
 		}
 	}
 	if s.Spec.DataSchema.TransformSpec.Filter != nil {
-		t.thrown, t.rows = len(t.rows), nil
+		t.empty, t.rows = true, nil
 	}
 	// The slot that is free first is taken.
 	t.begins = time.Now()
@@ -451,7 +458,10 @@ func (t *task) state() string {
 }
 
 func (t *task) report() any {
-	processed, segments := len(t.rows), 0
+	processed, segments, thrown := len(t.rows), 0, 0
+	if t.empty {
+		thrown = 1
+	}
 	if processed > 0 {
 		segments = 1
 	}
@@ -463,7 +473,7 @@ func (t *task) report() any {
 	}
 	return map[string]any{"ingestionStatsAndErrors": map[string]any{"payload": map[string]any{
 		"ingestionState": "COMPLETED", "segmentsPublished": segments,
-		"rowStats": map[string]any{"buildSegments": map[string]int{"processed": processed, "thrownAway": t.thrown}},
+		"rowStats": map[string]any{"buildSegments": map[string]int{"processed": processed, "thrownAway": thrown}},
 	}}}
 }
 

@@ -45,11 +45,14 @@ type load struct {
 	To   int64 `json:"to"`
 	// Object is the key of the object that holds the rows; empty when they are in the task's spec.
 	Object string `json:"object,omitempty"`
-	// Attempt is the number of the latest task; its id ends in it.
+	// Attempt is the number of the latest task; its id ends in it. First is that of the first.
 	Attempt int `json:"attempt"`
+	First   int `json:"first"`
 
 	table  table
 	inline []byte
+	// begun, when set, is called when a task of this load is known to be there.
+	begun func()
 }
 
 // record is the state of a pending checkpoint.
@@ -84,7 +87,7 @@ func (s *Sink) newBatch(parts []*part, born time.Time) (*batch, error) {
 			continue
 		}
 		b.loads = append(b.loads, &load{
-			Table: table(t).String(), Datasource: s.tables[t].Datasource, Rows: r.n, Count: r.count, From: r.from, To: r.to, Attempt: attempt, table: table(t),
+			Table: table(t).String(), Datasource: s.tables[t].Datasource, Rows: r.n, Count: r.count, From: r.from, To: r.to, Attempt: attempt, First: attempt, table: table(t),
 		})
 	}
 	small := all.bytes() <= int64(s.cfg.InlineBytes)
@@ -128,7 +131,7 @@ func parseState(state []byte) (record, bool) {
 		for t < tables && t.String() != l.Table {
 			t++
 		}
-		if t == tables || l.Datasource == "" || l.Attempt < 1 || l.Rows < 1 || l.From > l.To || strings.Contains(l.Object, "/") {
+		if t == tables || l.Datasource == "" || l.First < 1 || l.Attempt < l.First || l.Rows < 1 || l.From > l.To || strings.Contains(l.Object, "/") {
 			return record{}, false
 		}
 		l.table = t
@@ -137,8 +140,10 @@ func parseState(state []byte) (record, bool) {
 }
 
 // taskID is the id of the present attempt of l.
-func (l *load) taskID(batch string) string {
-	return fmt.Sprintf("%s-%s-a%d", batch, l.Table, l.Attempt)
+func (l *load) taskID(batch string) string { return l.attemptID(batch, l.Attempt) }
+
+func (l *load) attemptID(batch string, n int) string {
+	return fmt.Sprintf("%s-%s-a%d", batch, l.Table, n)
 }
 
 // hours are the whole hours that l has rows in.

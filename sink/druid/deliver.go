@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -163,8 +164,8 @@ func (s *Sink) record(ctx context.Context, b *batch, parts []*part) ([]*part, er
 // recordPart writes state to the lease of p, unless its Writer has ended. Close waits for it, so that nothing is recorded for a
 // partition that is opened again.
 func (s *Sink) recordPart(ctx context.Context, p *part, state []byte) error {
-	p.w.recording.Lock()
-	defer p.w.recording.Unlock()
+	p.w.recording <- struct{}{}
+	defer func() { <-p.w.recording }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.w.life, cancel)()
@@ -176,11 +177,21 @@ func (s *Sink) recordPart(ctx context.Context, p *part, state []byte) error {
 	})
 }
 
-// publish has the tasks of b publish its rows, at most as many at once as there are slots.
+// publish has the tasks of b publish its rows, at most as many at once as there are slots. Those after the first one wait until that is
+// submitted: see wasBegun.
 func (s *Sink) publish(ctx context.Context, b *batch) error {
+	begun := make(chan struct{})
+	b.loads[0].begun = sync.OnceFunc(func() { close(begun) })
 	all, ctx := errgroup.WithContext(ctx)
-	for _, l := range b.loads {
+	for i, l := range b.loads {
 		all.Go(func() error {
+			if i > 0 {
+				select {
+				case <-begun:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
 			return s.settle(ctx, b.id, l, func(ctx context.Context) error { return s.recordAttempt(ctx, b, l) })
 		})
 	}

@@ -10,8 +10,8 @@
 //	report    done, and with it the checkpoint
 //
 // A task id is taken once, whatever became of the task, so submitting is repeated without fear. Whoever opens a partition finds what was
-// recorded last and settles it first (open.go): rows that are published are not read again. Where the rows are in no object, and the
-// task was never submitted, its id is taken by a task without rows, so that nobody can submit it later; then they are read again.
+// recorded last and settles it first (open.go): rows that are published are not read again. When the first task was never submitted, its
+// id is taken by a task without rows, so that nobody can submit it later; then the rows are read again.
 //
 // What remains: a task that Druid calls failed although it publishes after that was looked for. docs/sinks.md names that window.
 package druid
@@ -167,7 +167,7 @@ func (s *Sink) Open(ctx context.Context, partition string) (sink.Writer, stream.
 	if err != nil {
 		return nil, "", err
 	}
-	w := &Writer{sink: s, partition: partition, burnt: o.burnt, last: o.at, after: o.at}
+	w := &Writer{sink: s, partition: partition, recording: make(chan struct{}, 1), burnt: o.burnt, last: o.at, after: o.at}
 	if s.minute != nil {
 		w.rollup = rollup.New(s.minute, s.rollups)
 	}

@@ -243,6 +243,7 @@ func chaos(t *testing.T, seed uint64, change func(*Config)) {
 			return nil, nil
 		}
 	}
+	r.leases.slow = func() { time.Sleep(time.Duration(dice(3000)) * time.Millisecond) }
 	s := &source{rig: r, partitions: 4, payloads: 60, rows: 5, lag: time.Duration(dice(6000)) * time.Millisecond}
 	many := func(c *Config) { change(c); c.MaxAttempts = 100 }
 

@@ -38,19 +38,32 @@ func (s *Sink) resolve(ctx context.Context, partition string) (o opening, err er
 	defer cancel()
 	defer context.AfterFunc(s.closing, cancel)()
 	s.log.Info().Str("partition", partition).Str("batch", r.Batch).Str("up_to", string(at)).Msg("settling the batch that was recorded last")
-	// One after the other: of several tables all rows are in objects, so that each can be published whatever became of the others.
-	for _, l := range r.Loads {
-		err := s.settle(ctx, r.Batch, l, func(context.Context) error { return nil })
-		if errors.Is(err, errUnpublished) && l.Object == "" {
-			s.metrics.reread.Inc()
-			o.burnt = l.Attempt
-			return o, nil
-		}
-		if err != nil {
-			return o, fmt.Errorf("settling batch %s: %w", r.Batch, err)
-		}
+	err = s.finish(ctx, r)
+	if errors.Is(err, errUnpublished) {
+		s.metrics.reread.Inc()
+		o.burnt = r.Loads[0].Attempt
+		return o, nil
+	}
+	if err != nil {
+		return o, fmt.Errorf("settling batch %s: %w", r.Batch, err)
 	}
 	s.metrics.resumed.Inc()
 	o.at = at
 	return o, nil
+}
+
+// finish publishes a batch that was recorded, or says that it never will be published.
+func (s *Sink) finish(ctx context.Context, r record) error {
+	if r.Loads[0].Object != "" {
+		if err := s.wasBegun(ctx, r.Batch, r.Loads); err != nil {
+			return err
+		}
+	}
+	// One after the other: each can be published whatever became of the others, because the objects have the rows.
+	for _, l := range r.Loads {
+		if err := s.settle(ctx, r.Batch, l, func(context.Context) error { return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

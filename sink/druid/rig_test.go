@@ -73,6 +73,8 @@ func (s *store) read(uri string) ([]byte, error) {
 type leases struct {
 	mu   sync.Mutex
 	rows map[string]*leaseRow
+	// slow, when set, delays what is recorded.
+	slow func()
 }
 
 type leaseRow struct {
@@ -137,6 +139,9 @@ func (l *workerLeases) mine(partition string) (*leaseRow, error) {
 }
 
 func (l *workerLeases) Prepare(ctx context.Context, partition string, after, at stream.Position, state []byte) error {
+	if l.slow != nil {
+		l.slow()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := ctx.Err(); err != nil {

@@ -15,6 +15,16 @@ import (
 // errUnpublished says that the rows of a batch are not in Druid, and that nobody can submit them any more.
 var errUnpublished = errors.New("the batch was given up before it was published")
 
+// wasBegun returns nil when the first task of a batch that was found recorded has been submitted, and errUnpublished when it never will
+// be. Whoever finds a batch recorded for one partition can't know whether it was recorded for all of them, and it must not be published
+// before. The first task says so, because only who made the batch submits it, and only after that. Everybody else finds that it is
+// there, or takes its id with a task without rows.
+func (s *Sink) wasBegun(ctx context.Context, batch string, loads []*load) error {
+	first := *loads[0]
+	first.Attempt, first.Object = first.First, ""
+	return s.submit(ctx, batch, &first)
+}
+
 // settle returns nil when the rows of l are published. It submits them if it can, and tries again what failed, after record has returned
 // without an error. It is called by whoever made the batch and by whoever finds it recorded, also at the same time: all that decides is
 // asked from Druid, where an id is taken once.
@@ -52,28 +62,18 @@ func (s *Sink) attempt(ctx context.Context, batch string, l *load) (published bo
 	s.metrics.running.Inc()
 	defer s.metrics.running.Dec()
 	id, began := l.taskID(batch), time.Now()
-	status, known := cluster.TaskStatus{}, false
-	if l.inline == nil {
-		// What others may have submitted is asked for before a large batch, or none at all, is sent.
-		if status, known, err = s.status(ctx, id); err != nil {
+	var status cluster.TaskStatus
+	for known := false; !known; {
+		if err := s.submit(ctx, batch, l); err != nil {
 			return false, "", err
 		}
-	}
-	for {
-		if !known {
-			if err := s.submit(ctx, batch, l); err != nil {
-				return false, "", err
-			}
+		if l.begun != nil {
+			l.begun()
 		}
-		if status.State != cluster.TaskSuccess && status.State != cluster.TaskFailed {
-			if status, known, err = s.poller.wait(ctx, id); err != nil {
-				return false, "", err
-			}
-			if !known {
-				continue // the overlord has forgotten it, or had not written it down
-			}
+		// The overlord may have forgotten it again, or had not written it down.
+		if status, known, err = s.poller.wait(ctx, id); err != nil {
+			return false, "", err
 		}
-		break
 	}
 	s.metrics.seconds.Observe(time.Since(began).Seconds())
 	if status.State == cluster.TaskFailed {
@@ -84,17 +84,16 @@ func (s *Sink) attempt(ctx context.Context, batch string, l *load) (published bo
 		}
 		return published, status.Error, err
 	}
-	if err := s.compare(ctx, batch, l); errors.Is(err, errUnpublished) && l.Object != "" {
-		return false, err.Error(), nil // nobody but a human gives rows up that lie in an object
-	} else if err != nil {
+	if err := s.compare(ctx, batch, l); err != nil {
 		return false, "", err
 	}
 	s.metrics.tasks[taskSucceeded].Inc()
 	return true, "", nil
 }
 
-// submit sends the task of l: with its rows, with the object that has them, or without any, so that nobody can submit them later. It
-// returns nil when the id is taken, by this task or by one before.
+// submit returns nil when there is a task of this id that has the rows of l, by this call or an earlier one. It sends the rows, or the
+// place of the object that has them. When neither is known here, it takes the id with a task without rows, so that nobody can submit them
+// later: that, and finding one, is errUnpublished.
 func (s *Sink) submit(ctx context.Context, batch string, l *load) error {
 	task := cluster.Batch{TaskID: l.taskID(batch), ID: batch, Table: s.tables[l.table], Inline: l.inline}
 	task.Table.Datasource = l.Datasource
@@ -105,41 +104,49 @@ func (s *Sink) submit(ctx context.Context, batch string, l *load) error {
 		}
 		task.Objects = []cluster.Object{place}
 	}
+	var empty bool
+	lookUp := func() (known bool, err error) {
+		empty, known, err = s.cluster.IsEmpty(ctx, task.TaskID)
+		return known, refused(err)
+	}
+	// Whether it is there is asked first where the rows are known to others, or are none.
+	ask := l.inline == nil
 	// Druid answers 500 to what it can't do now and also to what it never will. When it answers everything else, it is the latter.
 	const mostFaults = 20
 	faults := 0
-	return s.keepTrying(ctx, "submitting a task", func() error {
-		err := s.cluster.SubmitBatch(ctx, task)
-		if err == nil || cluster.AlreadyExists(err) {
-			return nil
-		}
-		refusal, answered := errors.AsType[*cluster.Error](err)
-		if !answered || refusal.Transient() {
-			return err
-		}
-		if refusal.Status == http.StatusInternalServerError {
-			_, known, asked := s.cluster.TaskStatus(ctx, task.TaskID)
-			if asked == nil && known {
-				return nil
-			}
-			if asked == nil {
-				faults++
-			}
-			if faults < mostFaults {
+	err := s.keepTrying(ctx, "submitting a task", func() error {
+		if ask {
+			if known, err := lookUp(); err != nil || known {
 				return err
 			}
 		}
+		err := s.cluster.SubmitBatch(ctx, task)
+		refusal, answered := errors.AsType[*cluster.Error](err)
+		switch {
+		case err == nil:
+			empty = l.inline == nil && l.Object == ""
+			return nil
+		case cluster.AlreadyExists(err):
+			if known, other := lookUp(); other != nil || known {
+				return other
+			}
+			return err
+		case !answered || refusal.Transient():
+			return err
+		case refusal.Status != http.StatusInternalServerError:
+			return &stream.PermanentError{Err: err}
+		}
+		ask = true // it may be there nevertheless, and an answer shows that the overlord is well
+		if faults++; faults < mostFaults {
+			return err
+		}
 		return &stream.PermanentError{Err: err}
 	})
-}
-
-// status asks for one task.
-func (s *Sink) status(ctx context.Context, id string) (status cluster.TaskStatus, known bool, err error) {
-	err = s.keepTrying(ctx, "asking for a task", func() error {
-		status, known, err = s.cluster.TaskStatus(ctx, id)
-		return refused(err)
-	})
-	return status, known, err
+	if err == nil && empty {
+		s.metrics.tasks[taskTaken].Inc()
+		return errUnpublished
+	}
+	return err
 }
 
 // refused makes a permanent error of a refusal that no retry mends: wrong credentials, a wrong address.
@@ -150,7 +157,7 @@ func refused(err error) error {
 	return err
 }
 
-// compare compares the report of a task that succeeded with what was recorded. A task without rows that took the id is errUnpublished.
+// compare compares the report of a task that succeeded with what was recorded.
 func (s *Sink) compare(ctx context.Context, batch string, l *load) error {
 	id := l.taskID(batch)
 	var report cluster.TaskReport
@@ -177,15 +184,11 @@ func (s *Sink) compare(ctx context.Context, batch string, l *load) error {
 		// Reports are files; a cluster whose workers keep them to themselves has none to show.
 		published, err := s.published(ctx, batch, l)
 		if err == nil && !published {
-			return errUnpublished
+			return &stream.PermanentError{Err: fmt.Errorf("task %s succeeded without a report, and its %d rows cannot be found", id, l.Count)}
 		}
 		return err
 	}
 	r := report.Rows
-	if r.Processed == 0 && report.Segments == 0 && r.ThrownAway == 1 && r.Unparseable == 0 {
-		s.metrics.tasks[taskTaken].Inc()
-		return errUnpublished
-	}
 	if r.Processed != l.Rows || r.ThrownAway != 0 || r.Unparseable != 0 || r.ProcessedWithError != 0 {
 		return &stream.PermanentError{Err: fmt.Errorf("task %s reports %d rows of %d, %d thrown away, %d unreadable: the rest is nowhere, so nothing is checkpointed",
 			id, r.Processed+r.ProcessedWithError, l.Rows, r.ThrownAway, r.Unparseable+r.ProcessedWithError)}

@@ -3,7 +3,6 @@ package druid
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"dredge/row"
 	"dredge/row/rollup"
@@ -26,9 +25,9 @@ type Writer struct {
 	// life ends with Close or the first failure.
 	life context.Context //nolint:containedctx // ends what the group does for this Writer
 	end  context.CancelCauseFunc
-	// recording is held while a batch is recorded for the partition: when Close has returned, no batch of this Writer is recorded any
-	// more, or whoever opens the partition next could read the same rows as well.
-	recording sync.Mutex
+	// recording has an element while a batch is recorded for the partition: when Close has returned, no batch of this Writer is recorded
+	// any more, or whoever opens the partition next could read the same rows as well. It is a channel because it is held over a call.
+	recording chan struct{}
 
 	// The rest is the group's, under its lock. ready are the rows that may be cut off, up to last; tail are those of a payload that is
 	// not complete.
@@ -141,8 +140,8 @@ func (w *Writer) Close(context.Context) error {
 	w.fail(errWriterClosed(w.partition))
 	w.group.leave(w)
 	// Whoever records for this Writer has been told to stop.
-	w.recording.Lock()
-	defer w.recording.Unlock()
+	w.recording <- struct{}{}
+	defer func() { <-w.recording }()
 	w.acks.Close(context.Cause(w.life))
 	return nil
 }
