@@ -45,7 +45,7 @@ type Config struct {
 	Sink SinkConfig `yaml:"sink"`
 	// DeadLetter says what becomes of input that is no flow log.
 	DeadLetter DeadLetterConfig `yaml:"dead_letter"`
-	// Druid is the cluster that reads the topics; for `dredge druid`.
+	// Druid is the cluster that reads the topics, or that sink.druid sends tasks to; for `dredge druid`, too.
 	Druid druid.Config `yaml:"druid"`
 }
 
@@ -91,11 +91,17 @@ func (c Config) Validate() error {
 	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {
 		errs = append(errs, errors.New("sink.kafka.dead_letter.topic: is empty although dead_letter.type is kafka; write the topic's name"))
 	}
+	if c.Sink.Type == SinkDruid && c.Druid.Overlord == "" {
+		errs = append(errs, errors.New("druid.overlord: is empty although sink.type is druid; write the router's address, for example http://127.0.0.1:8888"))
+	}
 	return errors.Join(errs...)
 }
 
 // ValidateService is what `dredge run` needs beyond Validate.
 func (c Config) ValidateService() error {
+	if c.Sink.Type == SinkDruid && c.S3.Enabled() {
+		return errors.New("sink.type: druid records its batches in the leases of Kinesis shards, and S3 has none; write kafka, or read the bucket with dredge backfill")
+	}
 	if c.S3.Enabled() && reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		return nil
 	}

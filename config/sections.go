@@ -14,6 +14,7 @@ import (
 	"dredge/metadata/idlog"
 	"dredge/metadata/kube"
 	"dredge/metadata/networks"
+	"dredge/sink/druid"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
 )
@@ -74,21 +75,24 @@ func (c IdentityConfig) Validate() error {
 // The kinds of sink.
 const (
 	SinkKafka = "kafka"
+	SinkDruid = "druid"
 	SinkFile  = "file"
 )
 
 // SinkConfig says where rows go.
 type SinkConfig struct {
-	// Type is kafka or file.
+	// Type is kafka, druid or file.
 	Type string `yaml:"type"`
 	// Kafka is the cluster, when type is kafka.
 	Kafka kafka.Config `yaml:"kafka"`
+	// Druid says how rows become tasks of the cluster in the section druid, when type is druid.
+	Druid druid.Config `yaml:"druid"`
 	// File is the file, when type is file.
 	File file.Config `yaml:"file"`
 }
 
 func defaultSink() SinkConfig {
-	return SinkConfig{Type: SinkFile, Kafka: kafka.DefaultConfig(), File: file.DefaultConfig()}
+	return SinkConfig{Type: SinkFile, Kafka: kafka.DefaultConfig(), Druid: druid.DefaultConfig(), File: file.DefaultConfig()}
 }
 
 // Validate reports every fault of the section that Type names.
@@ -96,10 +100,12 @@ func (c SinkConfig) Validate() error {
 	switch c.Type {
 	case SinkKafka:
 		return under("kafka", c.Kafka.Validate())
+	case SinkDruid:
+		return under("druid", c.Druid.Validate())
 	case SinkFile:
 		return under("file", c.File.Validate())
 	}
-	return fmt.Errorf("type: %q is unknown; write %s or %s", c.Type, SinkKafka, SinkFile)
+	return fmt.Errorf("type: %q is unknown; write %s, %s or %s", c.Type, SinkKafka, SinkDruid, SinkFile)
 }
 
 // The kinds of dead letter.

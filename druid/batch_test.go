@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,12 @@ func minuteTable() Table {
 	return Table{Datasource: "flows_1m", Columns: row.DefaultConfig().Columns(row.Minute), Rollup: true}
 }
 
+// some leaves of t's columns the time, an application and the measures.
+func some(t Table) Table {
+	t.Columns = slices.DeleteFunc(slices.Clone(t.Columns), func(c row.Column) bool { return c.Role == row.Dimension && c.Name != "src_app" })
+	return t
+}
+
 func TestTaskSpec(t *testing.T) {
 	hour := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	f := func(file string, b Batch) {
@@ -27,9 +34,9 @@ func TestTaskSpec(t *testing.T) {
 		}
 		golden(t, file, append(specJSON(t, s), '\n'))
 	}
-	f("append.json", Batch{TaskID: "dredge-1-raw-a1", ID: "dredge-1", Table: rawTable(), Inline: []byte("{\"time\":1}\n")})
+	f("append.json", Batch{TaskID: "dredge-1-raw-a1", ID: "dredge-1", Table: some(rawTable()), Inline: []byte("{\"time\":1}\n")})
 	f("replace.json", Batch{
-		TaskID: "dredge-1-1m-a1", ID: "dredge-1", Table: minuteTable(), From: hour, To: hour.Add(2 * time.Hour),
+		TaskID: "dredge-1-1m-a1", ID: "dredge-1", Table: some(minuteTable()), From: hour, To: hour.Add(2 * time.Hour),
 		Objects: []Object{{"s3", "bucket/a.json.gz"}, {"s3", "bucket/b.json.gz"}},
 	})
 }

@@ -52,7 +52,7 @@ func describeMetrics() ([]metric, error) {
 	for _, sink := range []struct {
 		kind string
 		mode kafka.Mode
-	}{{config.SinkKafka, kafka.AtLeastOnce}, {config.SinkKafka, kafka.ExactlyOnce}, {config.SinkFile, kafka.AtLeastOnce}} {
+	}{{config.SinkKafka, kafka.AtLeastOnce}, {config.SinkKafka, kafka.ExactlyOnce}, {config.SinkDruid, kafka.AtLeastOnce}, {config.SinkFile, kafka.AtLeastOnce}} {
 		c := config.Default()
 		c.Sink.Kafka.Mode = sink.mode
 		c.Kinesis.Application, c.Kinesis.StreamName = "dredge", "flows"
@@ -64,6 +64,7 @@ func describeMetrics() ([]metric, error) {
 		c.Segmentation.File = edges
 		c.Identity.Logs = []idlog.Config{{URL: "file:///var/lib/dredge/identity"}}
 		c.Sink.Kafka.MinuteTopic = "flows_1m"
+		c.Druid.Overlord, c.Sink.Druid.Objects, c.Sink.Druid.Minute = "http://druid.invalid:8888", "s3://bucket/batches", true
 		c.Sink.Type, c.Sink.File.MinutePath, c.Sink.File.LatePath = sink.kind, "rows_1m.jsonl", "rows_late.jsonl"
 		c.DeadLetter.Type, c.DeadLetter.File.Path = config.DeadLetterFile, "dead.jsonl"
 		if sink.mode == kafka.AtLeastOnce { // S3 is not read in the other mode

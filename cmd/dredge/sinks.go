@@ -16,6 +16,7 @@ import (
 	"dredge/row"
 	"dredge/row/encode"
 	"dredge/sink"
+	"dredge/sink/druid"
 	"dredge/sink/file"
 	"dredge/sink/kafka"
 	"dredge/stream"
@@ -34,8 +35,14 @@ type outputs struct {
 	closers
 }
 
-// newOutputs makes them. leases is what an exactly-once sink asks of the source; nil for a source that has none.
-func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zerolog.Logger, reg prometheus.Registerer) (*outputs, error) {
+// sinkLeases is what a sink that keeps its own account of positions asks of the source.
+type sinkLeases interface {
+	kafka.Leases
+	druid.Leases
+}
+
+// newOutputs makes them. leases is nil for a source that has none.
+func newOutputs(c config.Config, stdout io.Writer, leases sinkLeases, log zerolog.Logger, reg prometheus.Registerer) (*outputs, error) {
 	enc, err := newEncoder(c.Rows)
 	if err != nil {
 		return nil, err
@@ -87,6 +94,10 @@ func newOutputs(c config.Config, stdout io.Writer, leases kafka.Leases, log zero
 		}
 		out.describe = describeKafka(c.Sink.Kafka)
 		out.add(func() error { k.Close(); return nil })
+	case config.SinkDruid:
+		if err := out.addDruid(c, enc, minute, leases, log, reg); err != nil {
+			return nil, errors.Join(err, out.close())
+		}
 	case config.SinkFile:
 		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Minute: minute, Registry: reg, Stdout: stdout})
 		if err != nil {
@@ -142,3 +153,11 @@ func (l *workerLeases) Prove(ctx context.Context, partition string) (stream.Posi
 }
 
 func (l *workerLeases) Compare(a, b stream.Position) int { return l.worker.Compare(a, b) }
+
+func (l *workerLeases) Prepare(ctx context.Context, partition string, after, at stream.Position, state []byte) error {
+	return l.worker.Prepare(ctx, partition, after, at, state)
+}
+
+func (l *workerLeases) Prepared(ctx context.Context, partition string) (checkpoint, at stream.Position, state []byte, err error) {
+	return l.worker.Prepared(ctx, partition)
+}

@@ -148,7 +148,7 @@ func TestO5(t *testing.T) {
 				for p := range s.partitions {
 					working.Go(func() { s.work(t.Context(), k, partitionName(p)) })
 				}
-				time.Sleep(10 * time.Second)
+				<-time.After(10 * time.Second)
 				before := len(r.druid.Rows("flows_raw"))
 				if before == 0 {
 					t.Fatal("no row was published before the fault")
@@ -158,7 +158,7 @@ func TestO5(t *testing.T) {
 				r.druid.Change(func(c *druidtest.Cluster) {
 					c.Fault = func(string, string) druidtest.Fault { n++; return ways[n%len(ways)] }
 				})
-				time.Sleep(60 * time.Second)
+				<-time.After(60 * time.Second)
 				synctest.Wait()
 				r.druid.Change(func(c *druidtest.Cluster) { c.Fault = nil })
 				if r.druid.Faults() < len(ways) {
@@ -243,7 +243,7 @@ func chaos(t *testing.T, seed uint64, change func(*Config)) {
 			return nil, nil
 		}
 	}
-	r.leases.slow = func() { time.Sleep(time.Duration(dice(3000)) * time.Millisecond) }
+	r.leases.slow = func() { <-time.After(time.Duration(dice(3000)) * time.Millisecond) }
 	s := &source{rig: r, partitions: 4, payloads: 60, rows: 5, lag: time.Duration(dice(6000)) * time.Millisecond}
 	many := func(c *Config) { change(c); c.MaxAttempts = 100 }
 
@@ -272,7 +272,7 @@ func chaos(t *testing.T, seed uint64, change func(*Config)) {
 				t.Error(err)
 			}
 		}
-		time.Sleep(time.Duration(dice(15_000)) * time.Millisecond)
+		<-time.After(time.Duration(dice(15_000)) * time.Millisecond)
 	}
 	// The last worker takes everything and finishes, with Druid well again.
 	r.druid.Change(func(c *druidtest.Cluster) { c.Fault, c.Outcome = nil, nil })
