@@ -108,7 +108,7 @@ func TestUnserved(t *testing.T) {
 			_, _ = io.WriteString(w, `["a","b","c"]`)
 			return
 		}
-		_, _ = io.WriteString(w, `[["segment_id"],["a"],["c"]]`)
+		_, _ = io.WriteString(w, `[["segment_id","is_available","is_overshadowed"],["a",1,0],["b",0,0],["c",0,1]]`)
 	})
 	from := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	ids, err := c.Published(t.Context(), "flows_raw", from, from.Add(time.Hour))

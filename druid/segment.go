@@ -26,13 +26,14 @@ func (c *Client) Unserved(ctx context.Context, datasource string, ids []string) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	r, err := c.Query(ctx, `SELECT segment_id FROM sys.segments WHERE datasource = ? AND (is_available = 1 OR is_overshadowed = 1)`, Text(datasource))
+	// Druid 33 answers a ClassCastException when one of two columns may be 1, so that is looked at here.
+	r, err := c.Query(ctx, `SELECT segment_id, is_available, is_overshadowed FROM sys.segments WHERE datasource = ?`, Text(datasource))
 	if err != nil {
 		return nil, err
 	}
 	served := make(map[string]bool, len(r.Rows))
 	for _, values := range r.Rows {
-		if id, ok := values[0].(string); ok {
+		if id, ok := values[0].(string); ok && (integer(values[1]) == 1 || integer(values[2]) == 1) {
 			served[id] = true
 		}
 	}

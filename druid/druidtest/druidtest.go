@@ -524,8 +524,10 @@ func (c *Cluster) query(w http.ResponseWriter, body []byte) {
 		rows = append(rows, []any{1})
 	case strings.Contains(in.Query, "sys.segments"):
 		for _, s := range c.tables[in.Parameters[0].Value] {
-			if s.gone || !time.Now().Before(s.served) {
-				rows = append(rows, []any{s.id})
+			if s.gone {
+				rows = append(rows, []any{s.id, 0, 1})
+			} else if !time.Now().Before(s.served) {
+				rows = append(rows, []any{s.id, 1, 0})
 			}
 		}
 	case strings.HasPrefix(in.Query, "SELECT COUNT(*) FROM ") || strings.HasPrefix(in.Query, "SELECT SUM(rows_in) FROM "):

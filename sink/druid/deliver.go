@@ -59,7 +59,7 @@ func (s *Sink) deliver(ctx context.Context, parts []*part, born time.Time) {
 // alive leaves those out whose Writer has ended.
 func alive(parts []*part) (list []*part) {
 	for _, p := range parts {
-		if p.w.life.Err() == nil {
+		if !p.w.ended() {
 			list = append(list, p)
 		}
 	}
@@ -139,14 +139,15 @@ func (s *Sink) record(ctx context.Context, b *batch, parts []*part) ([]*part, er
 		all.Go(func() error {
 			err := s.recordPart(ctx, p, state)
 			keep[i] = err == nil
-			if errors.Is(err, stream.ErrFenced) {
+			switch {
+			case errors.Is(err, stream.ErrFenced):
 				p.w.fail(err)
 				return nil
-			}
-			if p.w.life.Err() != nil {
+			case p.w.ended():
 				return nil
+			default:
+				return err
 			}
-			return err
 		})
 	}
 	if err := all.Wait(); err != nil {

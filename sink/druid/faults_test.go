@@ -285,7 +285,7 @@ func chaos(t *testing.T, seed uint64, change func(*Config)) {
 	last.Wait()
 	killAll()
 	working.Wait()
-	time.Sleep(time.Minute) // whatever is under way in Druid ends
+	<-time.After(time.Minute) // whatever is under way in Druid ends
 	s.wantOnce(k.cfg.Minute)
 }
 

@@ -71,8 +71,8 @@ func (g *group) room(ctx context.Context, w *Writer) error {
 		g.mu.Lock()
 		full, freed := g.full(), g.freed
 		g.mu.Unlock()
-		if !full || w.life.Err() != nil {
-			return nil // what ended the Writer is returned where it adds
+		if !full || w.ended() { // what ended the Writer is returned where it adds
+			return nil
 		}
 		select {
 		case <-freed:

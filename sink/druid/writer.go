@@ -152,6 +152,9 @@ func (w *Writer) fail(err error) {
 	w.acks.Fail(err)
 }
 
+// ended says whether the Writer was closed or has failed.
+func (w *Writer) ended() bool { return w.life.Err() != nil }
+
 func errWriterClosed(partition string) error {
 	return fmt.Errorf("partition %q: writer closed before its rows were published", partition)
 }
