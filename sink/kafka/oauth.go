@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -83,7 +84,7 @@ func (e *tokenEndpoint) ask(ctx context.Context) (token string, lifetime time.Du
 	if err != nil {
 		return "", 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTokenAnswer))
 	if err != nil {
 		return "", 0, err
@@ -109,7 +110,7 @@ func parseToken(status int, body []byte) (token string, lifetime time.Duration, 
 	case err != nil:
 		return "", 0, fmt.Errorf("the answer is no JSON object: %w", err)
 	case answer.Token == "":
-		return "", 0, fmt.Errorf("the answer has no access_token")
+		return "", 0, errors.New("the answer has no access_token")
 	}
 	const day = 24 * 60 * 60
 	return answer.Token, time.Duration(min(max(answer.ExpiresIn, 0), day) * float64(time.Second)), nil

@@ -38,11 +38,8 @@ func newReader(seeds []string, topic string, l *ledger) (*reader, error) {
 
 // run counts until ctx ends.
 func (r *reader) run(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		fetches := r.client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		// Errors of partitions are those of brokers that are down; the client goes on with the next leader.
 		for rec := range fetches.RecordsAll() {
 			if rec.Attrs.IsControl() {
@@ -54,6 +51,7 @@ func (r *reader) run(ctx context.Context) error {
 			r.ledger.row(rec.Value)
 		}
 	}
+	return nil
 }
 
 func (r *reader) end(t producerEpoch, committed bool) {

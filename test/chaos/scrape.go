@@ -19,7 +19,7 @@ type scraper struct {
 	last map[string]map[string]float64 // by worker, by series
 }
 
-var pageURL = regexp.MustCompile(`"url":"(http://[^"]+)/"`) //nolint:gochecknoglobals // read-only
+var pageURL = regexp.MustCompile(`"url":"(http://[^"]+)/"`)
 
 // look reads the metrics of the workers; one that does not answer at once is left out.
 func (s *scraper) look(ctx context.Context, workers []*worker) {
@@ -50,7 +50,7 @@ func scrape(ctx context.Context, url string) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	return series(resp.Body)
 }
 

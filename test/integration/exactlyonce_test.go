@@ -399,7 +399,8 @@ func TestExactlyOnceFigures(t *testing.T) {
 		list []time.Duration
 	}{
 		{"commit of 100 rows in 12 partitions, from its decision to the answer", commit},
-		{"take-over", takeOver}, {"take-over to the first row committed", firstRow},
+		{"take-over", takeOver},
+		{"take-over to the first row committed", firstRow},
 	} {
 		slices.Sort(f.list)
 		t.Logf("%s: p50 %s, p99 %s, worst %s of %d", f.what, f.list[len(f.list)/2].Round(100*time.Microsecond),
