@@ -54,10 +54,13 @@ stack-status: ## what of the stack runs, with pids and logs
 chaos: ## three processes, kill -9, SIGSTOP, reshards, throttling; every row counted (10 minutes; ARGS="-duration 60s -kills 4 -stops 1 -reshards 2" for a short one)
 	$(GO) run ./test/chaos -report docs/reports/$$(date -u +%Y-%m-%d)-chaos.md $(ARGS)
 
+chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers are killed too; nothing may be lost or come twice, and four broken builds must be found out (20 minutes)
+	$(GO) run ./test/chaos -sink kafka -mode exactly-once -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-exactly-once.md $(ARGS)
+
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos generate build truth
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once generate build truth

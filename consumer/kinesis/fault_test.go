@@ -294,6 +294,22 @@ func TestSinkPositionMovesTheStart(t *testing.T) {
 	})
 }
 
+// Another program had the lease in between, a Java worker or dredge in another mode, and moved it past what the sink keeps: the
+// later position wins, and nothing that the other one has read is read again.
+func TestLeaseMovedByAnotherInBetween(t *testing.T) {
+	inBubble(t, 1, func(b *bench) {
+		b.write(shardID(0), 20)
+		records := b.kinesis.shard(shardID(0)).records
+		b.sink.positions[shardID(0)] = stream.Position(*records[2].SequenceNumber)
+		b.written = b.written[12:]
+		if _, err := b.store.Create(t.Context(), lease.Lease{Key: shardID(0), Checkpoint: lease.Checkpoint{Sequence: *records[11].SequenceNumber}}); err != nil {
+			t.Fatal(err)
+		}
+		b.start("dredge-a")
+		b.wantAll(5 * time.Second)
+	})
+}
+
 func TestLatestLosesNothing(t *testing.T) {
 	inBubble(t, 2, func(b *bench) {
 		b.cfg.InitialPosition = lease.Latest
