@@ -177,7 +177,7 @@ func (e *experiment) visit(ctx context.Context) error {
 		if err == nil {
 			e.kafka.visits++
 			e.note("a foreign transaction in every partition of the checkpoints topic", 0)
-			err = wait(ctx, 2*e.plan.failover)
+			err = wait(ctx, e.plan.stay)
 		}
 		ending, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()

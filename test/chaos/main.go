@@ -38,6 +38,7 @@ type plan struct {
 	mode                             string
 	brokers                          *brokers // nil when rows go to standard output
 	brokerKills, lostCommits, visits int
+	stay                             time.Duration // of a foreign transaction
 }
 
 const (
@@ -49,6 +50,7 @@ const (
 type broken struct {
 	tag, doc      string
 	stops, visits int
+	stay          time.Duration
 	// found is its run.
 	found outcome
 }
@@ -62,7 +64,7 @@ func brokenBuilds(p plan) []broken {
 		{tag: "chaos_unfenced", doc: "fences nobody, and is slow to commit", stops: 3},
 		{tag: "chaos_outside", doc: "writes its position after the transaction of the rows, in one of its own"},
 		{tag: "chaos_disorder", doc: "commits a position before the rows up to it"},
-		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", visits: 4},
+		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", visits: 1, stay: time.Hour},
 	}
 }
 
@@ -109,6 +111,7 @@ func run(ctx context.Context) error {
 	if p.mode != exactlyOnce {
 		p.lostCommits, p.visits = 0, 0
 	}
+	p.stay = 2 * p.failover
 	dir, err := os.MkdirTemp("", "dredge-chaos-")
 	if err != nil {
 		return err
@@ -138,6 +141,7 @@ func run(ctx context.Context) error {
 		// Fewer kills than that would leave chance a part; more, and the workers never come to own anything.
 		c.duration, c.kills, c.reshards = control, max(3, int(control/(2*c.failover))), 0
 		c.stops, c.visits, c.brokerKills, c.lostCommits = bad.stops, bad.visits, 0, 0
+		c.stay = min(bad.stay, control)
 		if bad.stops > 0 {
 			c.kills = 0 // a stop takes long
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -101,7 +102,7 @@ type foreign struct {
 }
 
 func newForeign(seeds []string, topic string) (*foreign, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.TransactionalID("chaos-foreigner"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.TransactionalID("chaos-foreigner"), kgo.TransactionTimeout(10*time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		return nil, err
 	}
