@@ -71,11 +71,16 @@ func (p *progress) run(ctx context.Context) {
 
 // bar is how much of the files was read, by what the process has read from disk.
 func (p *progress) bar() string {
+	return barOf(p.read(), p.total)
+}
+
+// barOf shows done as a share of total; 0 is an unknown total.
+func barOf(done, total int64) string {
 	const width = 30
-	if p.total == 0 {
+	if total == 0 {
 		return "…"
 	}
-	share := min(1, float64(p.read())/float64(p.total))
+	share := min(1, float64(done)/float64(total))
 	full := int(share * width)
 	return fmt.Sprintf("[%s%s] %3.0f %%", strings.Repeat("=", full), strings.Repeat(" ", width-full), 100*share)
 }

@@ -68,7 +68,7 @@ func TestB5BacklogBurnsOff(t *testing.T) {
 	const (
 		outage   = 6 * time.Hour
 		every    = time.Minute // a file arrives
-		capacity = 2.5              // of the arrival
+		capacity = 2.5         // of the arrival
 		stated   = 4 * time.Hour
 	)
 	synctest.Test(t, func(t *testing.T) {

@@ -117,7 +117,7 @@ func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress,
 		values[":done"] = str(string(StateDone))
 	}
 	in := &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: str(mouthfulPrefix + m.ID)}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
+		TableName: &l.table, Key: item{attrID: str(l.mouthful(m.ID))}, UpdateExpression: &how, ConditionExpression: aws.String("claim = :me"),
 		ExpressionAttributeValues: values, ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 	if how == endClaim {
@@ -139,7 +139,7 @@ func (l *ledger) write(ctx context.Context, m *Mouthful, how string, p progress,
 // quarantine notes on the file's item why it is not read.
 func (l *ledger) quarantine(ctx context.Context, o Object, reason, detail string) error {
 	_, err := l.api.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: &l.table, Key: item{attrID: str(o.ledgerKey())}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
+		TableName: &l.table, Key: item{attrID: str(l.file(o))}, UpdateExpression: aws.String("SET reason = :reason, detail = :detail"),
 		ExpressionAttributeValues: item{":reason": str(reason), ":detail": str(detail)},
 	})
 	if err != nil {

@@ -76,7 +76,7 @@ func (c Config) Enabled() bool { return c.MouthfulQueue != "" }
 // maxFilesBound keeps the list of a mouthful within what one item of DynamoDB may have; maxListBytes cuts longer ones.
 const maxFilesBound = 10_000
 
-// Validate returns all that is wrong with c. Without a mouthful queue nothing else is looked at.
+// Validate returns all that is wrong with c. A ledger without any queue serves backfills only.
 func (c Config) Validate() error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -85,7 +85,9 @@ func (c Config) Validate() error {
 			fault("%s: %q is no URL of a queue; write for example https://sqs.eu-west-1.amazonaws.com/123456789012/%s", key, value, "flow-logs")
 		}
 	}
-	queue("mouthful_queue", c.MouthfulQueue)
+	if c.MouthfulQueue != "" || c.Gather.Queue != "" || c.LedgerTable == "" {
+		queue("mouthful_queue", c.MouthfulQueue)
+	}
 	if c.Gather.Queue != "" {
 		queue("gather.queue", c.Gather.Queue)
 		if c.Gather.Queue == c.MouthfulQueue {

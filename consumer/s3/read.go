@@ -192,7 +192,7 @@ func (w *Worker) get(ctx context.Context, o Object, span string) (*s3.GetObjectO
 
 // open begins to read o at a position.
 func (w *Worker) open(ctx context.Context, o Object, from int64) (pieces, time.Time, error) {
-	if strings.HasSuffix(o.Key, ".parquet") {
+	if isParquet(o.Key) {
 		return w.openParquet(ctx, o, from)
 	}
 	out, err := w.get(ctx, o, "")
@@ -215,6 +215,9 @@ func (w *Worker) open(ctx context.Context, o Object, from int64) (pieces, time.T
 	}
 	return t, arrival(o, out.LastModified), nil
 }
+
+// isParquet tells by the name, which saves a request.
+func isParquet(key string) bool { return strings.HasSuffix(key, ".parquet") }
 
 // arrival is when the file was written.
 func arrival(o Object, modified *time.Time) time.Time {

@@ -48,11 +48,16 @@ type Worker struct {
 	name   string
 	busy   atomic.Int64
 	ready  atomic.Bool
+	// filesOver and bytesOver count the files that are read to their end or quarantined, and their bytes in S3.
+	filesOver, bytesOver, quarantined atomic.Int64
 }
 
 // NewWorker checks cfg and deps.
 func NewWorker(cfg Config, d WorkerDeps) (*Worker, error) {
 	errs := []error{cfg.Validate()}
+	if cfg.MouthfulQueue == "" {
+		errs = append(errs, errors.New("mouthful_queue: is empty; write the queue's URL"))
+	}
 	if d.SQS == nil || d.Store == nil || d.Ledger == nil || d.Processor == nil || d.Budget == nil || d.IsHeader == nil || d.Metrics == nil {
 		errs = append(errs, errors.New("dependencies SQS, Store, Ledger, Processor, Budget, IsHeader and Metrics are needed"))
 	}
@@ -273,6 +278,7 @@ func (w *Worker) file(ctx context.Context, j *job, i int) {
 				break
 			}
 			w.m.quarantined[fault.Reason].Inc()
+			w.quarantined.Add(1)
 			done = true
 		}
 	}
@@ -280,6 +286,8 @@ func (w *Worker) file(ctx context.Context, j *job, i int) {
 	defer j.mu.Unlock()
 	if done {
 		j.p.setDone(i)
+		w.filesOver.Add(1)
+		w.bytesOver.Add(o.Size)
 	}
 	if err == nil {
 		delete(j.p.Files, i)
