@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -77,6 +79,11 @@ func TestServiceReadsS3(t *testing.T) {
 	}
 	if err := svc.consumersReady(); err != nil {
 		t.Errorf("not ready: %v", err)
+	}
+	answer := httptest.NewRecorder()
+	svc.serveScale(answer, httptest.NewRequest(http.MethodGet, "/scale", nil))
+	if got := answer.Body.String(); answer.Code != http.StatusOK || !strings.Contains(got, `"desired_workers":1`) || !strings.Contains(got, `"mouthfuls":0`) {
+		t.Errorf("scale: %d, %s", answer.Code, got)
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -154,31 +154,47 @@ type scaleAnswer struct {
 	KBps           float64 `json:"throughput_kbps"`
 	CapacityKBps   float64 `json:"worker_capacity_kbps"`
 	Busy           float64 `json:"worker_busy"`
+	// S3 is what waits there; nil when nothing is read from it.
+	S3 *s3Scale `json:"s3,omitempty"`
 }
 
-// serveScale answers what an autoscaler asks: how many workers the stream deserves. It never answers more than the shards that
-// can be read, and lowers its answer only after coolDown. Lag and capacity are this worker's, throughput is everybody's, from the lease table. Before the table was
-// read there is no answer: a guess would make an autoscaler stop workers.
-func (s *service) serveScale(w http.ResponseWriter, _ *http.Request) {
+// serveScale answers what an autoscaler asks: how many workers the stream, and what lies in S3, deserve. It never answers more than find work,
+// and lowers its answer only after coolDown. Lag and capacity are this worker's, throughput is everybody's, from the lease table. Before the
+// table was read, or while a queue doesn't answer, there is no answer: a guess would make an autoscaler stop workers.
+func (s *service) serveScale(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	if s.worker == nil {
-		w.WriteHeader(http.StatusNotFound)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "no stream is read here; scale workers of S3 by the depth of the mouthful queue"}) // as below
-		return
-	}
-	st := s.worker.Status()
-	if st.TableReadAt.IsZero() {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "the lease table was not read yet"}) // the client went away; there is nobody to tell
-		return
-	}
+	answer := json.NewEncoder(w)
 	now := time.Now()
-	l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.usage.measure(now, cpuTime(), st.HandledBytes))
-	n, why := s.needed.answer(now, l)
-	_ = json.NewEncoder(w).Encode(scaleAnswer{ // as above
-		DesiredWorkers: n, Reason: why, Shards: l.Shards, Workers: l.Workers, Owned: st.Owned, Target: st.Target,
-		BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Own.Busy,
-	})
+	var a scaleAnswer
+	if s.worker != nil {
+		st := s.worker.Status()
+		if st.TableReadAt.IsZero() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_ = answer.Encode(map[string]string{"error": "the lease table was not read yet"}) // the client went away; there is nobody to tell
+			return
+		}
+		l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.usage.measure(now, cpuTime(), st.HandledBytes))
+		n, why := s.needed.answer(now, l)
+		a = scaleAnswer{
+			DesiredWorkers: n, Reason: why, Shards: l.Shards, Workers: l.Workers, Owned: st.Owned, Target: st.Target,
+			BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Own.Busy,
+		}
+	}
+	if s.mouthfuls != nil {
+		n, why, of, err := s.scaleS3(r.Context(), now)
+		if err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_ = answer.Encode(map[string]string{"error": err.Error()}) // as above
+			return
+		}
+		a.S3 = of
+		if s.worker == nil {
+			a.DesiredWorkers, a.Reason = n, why
+		} else { // the same workers do both, and one of them is enough for little of each
+			a.DesiredWorkers, a.Reason = a.DesiredWorkers+n-1, a.Reason+"; "+why
+		}
+	}
+	_ = answer.Encode(a) // as above
 }
 
 // usage is what a worker did in a stretch of time: bytes and processor time of the same stretch, or their ratio would say nothing while traffic

@@ -55,6 +55,9 @@ type service struct {
 	usage    *usageMeter
 	tail     *tail.Tail
 	needed   scaleMemory
+	// usageS3 and neededS3 are of the work that S3 gives.
+	usageS3  *usageMeter
+	neededS3 scaleMemory
 	reloader *config.Reloader
 	// load reads the configuration anew; run sets it to what it began with.
 	load func() (config.Config, error)
@@ -62,7 +65,7 @@ type service struct {
 
 // newService builds everything in order of dependency. It dials nothing and starts nothing, so `dredge check` builds it too.
 func newService(c config.Config, clients awsClients, log zerolog.Logger, reg metricsRegistry) (*service, error) {
-	s := &service{cfg: c, log: log, drain: newDrainer(), usage: newUsageMeter(), load: func() (config.Config, error) { return c, nil }}
+	s := &service{cfg: c, log: log, drain: newDrainer(), usage: newUsageMeter(), usageS3: newUsageMeter(), load: func() (config.Config, error) { return c, nil }}
 	identity, err := store.New(c.Identity.Store, store.Dependencies{Registerer: reg})
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ type Worker struct {
 	ready  atomic.Bool
 	// filesOver and bytesOver count the files that are read to their end or quarantined, and their bytes in S3.
 	filesOver, bytesOver, quarantined atomic.Int64
+	seen                              sizes
 }
 
 // NewWorker checks cfg and deps.
@@ -108,9 +109,10 @@ func (w *Worker) slot(ctx context.Context, p *place) {
 	for ctx.Err() == nil {
 		out, err := w.d.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 			QueueUrl: &w.cfg.MouthfulQueue, MaxNumberOfMessages: 1, WaitTimeSeconds: int32(longPoll / time.Second),
-			VisibilityTimeout: seconds(w.cfg.Work.Visibility),
+			VisibilityTimeout: seconds(w.cfg.Work.Visibility), MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameSentTimestamp},
 		})
 		if err == nil && len(out.Messages) > 0 {
+			w.see(out.Messages[0])
 			w.busy.Add(1)
 			err = w.take(ctx, p, out.Messages[0])
 			w.busy.Add(-1)
@@ -134,11 +136,15 @@ func seconds(d time.Duration) int32 { return int32((d + time.Second - 1) / time.
 
 // mouthfulNamed returns the id of the mouthful that a message's body names.
 func mouthfulNamed(body string) (id string, ok bool) {
-	var m mouthfulMessage
+	m, ok := parseMessage(body)
+	return m.Mouthful, ok
+}
+
+func parseMessage(body string) (m mouthfulMessage, ok bool) {
 	if err := json.Unmarshal([]byte(body), &m); err != nil {
-		return "", false
+		return m, false
 	}
-	return m.Mouthful, m.Mouthful != ""
+	return m, m.Mouthful != ""
 }
 
 // take claims the mouthful that a message names, and reads it.
