@@ -111,6 +111,9 @@ func (k kind) interfaceType() string {
 	}
 }
 
+// passes says that the interface passes other people's packets on: whoever refuses such a one is behind it.
+func (k kind) passes() bool { return k == kindNAT || k == kindTGW || k == kindForwardNLB }
+
 // managed interfaces belong to a service: no instance, and the account of the record is unknown for some.
 func (k kind) managed() bool { return k >= kindALB && k <= kindEndpoint }
 
