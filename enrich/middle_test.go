@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestMiddleThings holds that everything that can stand between two ends has a case: lines in, rows out (TestCases runs them).
+// TestMiddleThings holds that everything that can stand between two ends has a case: lines in, rows out (TestCases runs them). Those by AWS are
+// made of the records that AWS publishes, not of ours.
 func TestMiddleThings(t *testing.T) {
 	for thing, file := range map[string]string{
 		"NAT gateway":                "nat-gateway.txt",
@@ -22,6 +23,11 @@ func TestMiddleThings(t *testing.T) {
 		"IPv6":                       "middle-ipv6.txt",
 		"EFA":                        "middle-efa.txt",
 		"both addresses differ":      "middle-both-addresses.txt",
+		"appliance":                  "middle-appliance.txt",
+		"NAT gateway, by AWS":        "aws-nat-gateway.txt",
+		"transit gateway, by AWS":    "aws-transit-gateway.txt",
+		"EKS pod, by AWS":            "aws-eks-pod.txt",
+		"S3, by AWS":                 "aws-s3.txt",
 	} {
 		text, err := os.ReadFile("testdata/" + file)
 		if err != nil {

@@ -74,10 +74,6 @@ const (
 	// PublicAddress: the address is public and nobody of ours owns it.
 	PublicAddress
 
-	// Forwarder: the interface passes other people's packets on, so it names no end.
-	Forwarder
-	// NotOwnAddress: the packet's address is not the recording interface's own.
-	NotOwnAddress
 	// NoAddress: the record holds no address for this end.
 	NoAddress
 	reasonCount
@@ -116,8 +112,6 @@ var reasonText = [reasonCount]string{
 	RecordScope:       "record-scope",
 	CIDR:              "cidr",
 	PublicAddress:     "public-address",
-	Forwarder:         "forwarder",
-	NotOwnAddress:     "not-own-address",
 	NoAddress:         "no-address",
 }
 

@@ -53,8 +53,6 @@ var reasonSentences = map[metadata.Reason]string{ //nolint:gochecknoglobals // r
 	metadata.RecordScope:       "the record itself says it",
 	metadata.CIDR:              "only a declared network covers the address",
 	metadata.PublicAddress:     "the address is public, and nobody of ours owned it",
-	metadata.Forwarder:         "the interface passes other people's packets on, so it names no end",
-	metadata.NotOwnAddress:     "the packet's address is not the recording interface's own",
 	metadata.NoAddress:         "the record holds no address for this end",
 }
 

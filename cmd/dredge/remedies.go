@@ -45,7 +45,5 @@ var remedies = map[metadata.Reason]string{ //nolint:gochecknoglobals // read-onl
 	metadata.RecordScope:       "add the account of the VPC that the record names",
 	metadata.CIDR:              "nothing, if the network's name is enough; else add a source that knows who is in it",
 	metadata.PublicAddress:     "identity.geo names AWS services, countries and networks of public addresses",
-	metadata.Forwarder:         "log the interfaces behind the forwarder, and add pkt-srcaddr and pkt-dstaddr to the format",
-	metadata.NotOwnAddress:     "add pkt-srcaddr and pkt-dstaddr to the flow log's format",
 	metadata.NoAddress:         "the record has no address for this end: add srcaddr, dstaddr and their pkt- forms to the format",
 }

@@ -103,7 +103,7 @@ func entries(t testing.TB, data []byte) []entry {
 	return out
 }
 
-// scan is the rule, word by word: drop AMAZON, then EC2, if anything else covers; then the longest, ties by name.
+// scan looks at every entry.
 func scan(list []entry, ip netip.Addr) (service, region string) {
 	var covering []entry
 	for _, e := range list {
@@ -111,6 +111,11 @@ func scan(list []entry, ip netip.Addr) (service, region string) {
 			covering = append(covering, e)
 		}
 	}
+	return verdict(covering)
+}
+
+// verdict is the rule, word by word: drop AMAZON, then EC2, if anything else covers; then the longest, ties by name.
+func verdict(covering []entry) (service, region string) {
 	longest := -1
 	for _, e := range covering {
 		if e.prefix.Bits() > longest {
