@@ -14,7 +14,7 @@ import (
 type Config struct {
 	// MemoryBudget bounds the bytes held at once by raw answers, inflated slices, records and rows not yet acknowledged; when it is used up, shards are not read.
 	MemoryBudget ByteSize `yaml:"memory_budget"`
-	// Slice is how many bytes of lines are decoded, gated and joined at a time; larger slices wait less often and hold more memory.
+	// Slice is how many bytes of lines of one payload are decoded, gated and joined at a time; larger payloads are cut, smaller ones are taken together up to 512KiB.
 	Slice ByteSize `yaml:"slice"`
 	// MaxLine is the length in bytes above which a line is rejected.
 	MaxLine ByteSize `yaml:"max_line"`

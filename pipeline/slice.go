@@ -42,9 +42,13 @@ func (s *slice) reset(partition string) {
 	s.lines, s.cost = 0, 0
 }
 
+// enoughLines is how many bytes of lines are enough for a slice: their Records are some two megabytes, which the processor's second
+// cache still holds when they are observed, gated and joined. Only a larger payload makes a larger slice.
+const enoughLines = 512 << 10
+
 // full says that no further payload should begin.
 func (s *slice) full(c *Config) bool {
-	return s.lines >= int64(c.Slice) || s.cost >= c.sliceCost()*3/4
+	return s.lines >= min(int64(c.Slice), enoughLines) || s.cost >= c.sliceCost()*3/4
 }
 
 // newSlice waits for room.

@@ -48,6 +48,10 @@ func (d *Decoder) block() (last bool, err error) {
 	case 0:
 		return last, d.stored()
 	case 1:
+		if d.need(7) && d.bits&127 == 0 { // the code of the block's end: writers end so
+			d.take(7)
+			return last, nil
+		}
 		ok = d.fixedCodes()
 	case 2:
 		ok = d.readCodes()
