@@ -26,7 +26,6 @@ func (c *Client) Unserved(ctx context.Context, datasource string, ids []string) 
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	// Druid 33 answers a ClassCastException when one of two columns may be 1, so that is looked at here.
 	r, err := c.Query(ctx, `SELECT segment_id, is_available, is_overshadowed FROM sys.segments WHERE datasource = ?`, Text(datasource))
 	if err != nil {
 		return nil, err

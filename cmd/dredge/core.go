@@ -46,8 +46,10 @@ type coreDeps struct {
 	logs *identityLogs
 	// tap is shown every row; nil when nobody can look.
 	tap func(*row.Batch)
-	log zerolog.Logger
-	reg prometheus.Registerer
+	// wrap stands around the join; nil leaves it alone.
+	wrap func(pipeline.Enricher) pipeline.Enricher
+	log  zerolog.Logger
+	reg  prometheus.Registerer
 }
 
 func newCore(c config.Config, d coreDeps) (*core, error) {
@@ -85,6 +87,9 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	}
 	deps := pipeline.Deps{
 		Sink: d.sink, Enricher: join, DeadLetter: d.deadLetter, Tap: d.tap, Rules: own.Names(), Log: d.log, Registry: d.reg,
+	}
+	if d.wrap != nil {
+		deps.Enricher = d.wrap(join)
 	}
 	if !d.foreknown {
 		deps.Observer = sightings

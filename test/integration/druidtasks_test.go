@@ -110,7 +110,7 @@ func TestO5(t *testing.T) {
 	}
 	want := rowIDs(t, rows)
 	var have []string
-	await(t, "as many rows in Druid", 2*time.Minute, func() bool {
+	await(t, "as many rows in Druid", 4*time.Minute, func() bool {
 		r, err := client.Query(t.Context(), `SELECT row_id FROM "`+application+`"`)
 		if err != nil && !druid.NoTable(err) {
 			t.Fatal(err)
