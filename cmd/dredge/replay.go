@@ -25,19 +25,25 @@ import (
 	"dredge/pipeline"
 	"dredge/row"
 	"dredge/sink"
+	"dredge/sink/druid"
 	"dredge/stream"
 )
 
 type replayOptions struct {
 	config, identity, out, format string
 	sets                          []string
+	// fromKinesis and replace are spans of time, T1..T2.
+	fromKinesis, replace string
+	appendRows           bool
+	// clients makes the clients of AWS; tests put others here.
+	clients func(context.Context, config.Config) (awsClients, error)
 }
 
 func newReplayCmd() *cobra.Command {
 	var o replayOptions
 	cmd := &cobra.Command{
-		Use:   "replay [-c FILE] [--identity EVENTS.jsonl] [--out FILE|-] FILE|DIR|-…",
-		Short: "Run files of flow logs through the whole pipeline",
+		Use:   "replay [-c FILE] [--identity EVENTS.jsonl] [--out FILE|-] [--replace T1..T2] FILE|DIR|-… | --from-kinesis T1..T2",
+		Short: "Run files of flow logs, or a stream once more, through the whole pipeline",
 		Long: `replay reads flow logs from files (plain, gzip or zstd; lines, CloudWatch envelopes or JSON), names both
 ends and writes rows. All identity events are read before the first flow, so it names with full hindsight:
 files are read twice, once for what their lines prove about addresses and once for the rows, so their order
@@ -45,9 +51,19 @@ changes nothing; standard input is read once.
 
 Without a configuration file, raw rows go to standard output as JSON Lines; the layout of the lines comes
 from a header line, or from --format. The books stand on standard error at the end. Exit code 1 when a
-file could not be read; rejected lines are counted and told, and the rest is replayed.`,
-		Args: cobra.MinimumNArgs(1),
+file could not be read; rejected lines are counted and told, and the rest is replayed.
+
+--from-kinesis reads what arrived in the configured streams within a span, without touching any lease.
+--replace has the rows take the place of all that Druid holds of whole hours of flow time, in both grains; rows of
+other hours are left out. Flow logs arrive up to a quarter of an hour late, and more after an outage: read longer than
+the hours that you replace. Where Druid has rows already, replay refuses to add to them unless --append says so.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 0) == (o.fromKinesis == "") {
+				return errors.New("name files, folders or - for standard input; or write --from-kinesis T1..T2")
+			}
+			o.clients = func(ctx context.Context, c config.Config) (awsClients, error) {
+				return newAWSClients(ctx, c.AWS, c.Kinesis.FailoverTime)
+			}
 			return runReplay(cmd.Context(), o, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -55,6 +71,9 @@ file could not be read; rejected lines are counted and told, and the rest is rep
 	cmd.Flags().StringVar(&o.identity, "identity", "", "file or folder of identity events (JSON Lines)")
 	cmd.Flags().StringVarP(&o.out, "out", "o", "", "file to write rows to, - for standard output; .gz and .zst compress")
 	cmd.Flags().StringVar(&o.format, "format", "", "layout of lines without a header, as ${version} ${account-id} …, or names with spaces")
+	cmd.Flags().StringVar(&o.fromKinesis, "from-kinesis", "", "read the configured streams, what arrived from T1 to T2 (RFC 3339, or how long ago: 26h..1h)")
+	cmd.Flags().StringVar(&o.replace, "replace", "", "replace these whole hours of flow time in Druid, T1..T2")
+	cmd.Flags().BoolVar(&o.appendRows, "append", false, "add rows also where Druid has rows already")
 	cmd.Flags().StringSliceVar(&o.sets, "columns", nil, "column sets to write beside the core columns (see docs/reference/rows.md)")
 	return cmd
 }
@@ -93,7 +112,27 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	}
 	log := telemetry.NewLogger(telemetry.LogConfig{Level: "warn", Format: "auto"}, errOut, isTerminal(errOut))
 	reg := telemetry.NewRegistry()
-	outputs, err := newOutputs(c, out, nil, log, reg)
+	now := time.Now()
+	arrived, err := parseSpan("from-kinesis", o.fromKinesis, now)
+	if err != nil {
+		return err
+	}
+	hours, err := parseSpan("replace", o.replace, now)
+	if err != nil {
+		return err
+	}
+	var outputs *outputs
+	var replacement *druid.Replacement
+	if hours.isZero() {
+		if !o.appendRows {
+			if err := refuseToAppend(ctx, c, arrived); err != nil {
+				return err
+			}
+		}
+		outputs, err = newOutputs(c, out, nil, log, reg)
+	} else {
+		outputs, replacement, err = newReplacement(c, hours, log, reg)
+	}
 	if err != nil {
 		return err
 	}
@@ -109,7 +148,7 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	}
 	// Whatever a line of any file proves about an address is known before the first one is named; so the order in which files are
 	// read changes no name. What comes on standard input passes once.
-	foreknown := !slices.Contains(paths, "-")
+	foreknown := arrived.isZero() && !slices.Contains(paths, "-")
 	if foreknown {
 		if err := takeHeartbeats(ctx, c, known, paths); err != nil {
 			return errors.Join(err, outputs.close())
@@ -126,11 +165,33 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 		return errors.Join(err, outputs.close())
 	}
 	p := core.pipeline
+	if arrived.isZero() {
+		err = readFiles(ctx, paths, in, errOut, p, log, reg)
+	} else {
+		var clients awsClients
+		if clients, err = o.clients(ctx, c); err == nil {
+			err = readKinesis(ctx, c, clients, arrived, p, log, reg)
+		}
+	}
+	if replacement != nil {
+		err = publish(ctx, replacement, hours, err, p, errOut)
+	}
+	err = errors.Join(err, outputs.close())
+	books := p.Books().Snapshot()
+	printBooks(errOut, books, p.Rejects())
+	if err := errors.Join(err, books.CheckAtRest()); err != nil {
+		return &exitError{code: 1, err: err}
+	}
+	return nil
+}
+
+// readFiles runs files through p and shows how far that is.
+func readFiles(ctx context.Context, paths []string, in io.Reader, errOut io.Writer, p *pipeline.Pipeline, log zerolog.Logger, reg prometheus.Registerer) error {
 	src, err := source.New(replaySource(paths), source.Deps{
 		Processor: p, Budget: p.Budget(), IsHeader: flowlog.IsHeader, Stdin: in, Log: log, Metrics: reg,
 	})
 	if err != nil {
-		return errors.Join(err, outputs.close())
+		return err
 	}
 	bar := newProgress(errOut, paths, src, p)
 	var shown errgroup.Group
@@ -138,13 +199,19 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	shown.Go(func() error { bar.run(showing); return nil })
 	err = src.Run(ctx)
 	stop()
-	err = errors.Join(err, shown.Wait(), outputs.close())
-	books := p.Books().Snapshot()
-	printBooks(errOut, books, p.Rejects())
-	if err := errors.Join(err, books.CheckAtRest()); err != nil {
-		return &exitError{code: 1, err: err}
+	return errors.Join(err, shown.Wait())
+}
+
+// publish replaces the hours, unless reading failed: half of an hour's rows must not take the place of all.
+func publish(ctx context.Context, r *druid.Replacement, hours span, err error, p *pipeline.Pipeline, errOut io.Writer) error {
+	if err = errors.Join(err, p.Books().Snapshot().CheckAtRest()); err != nil {
+		return fmt.Errorf("%w; nothing was replaced", err)
 	}
-	return nil
+	n, err := r.Publish(ctx)
+	if err == nil {
+		fmt.Fprintf(errOut, "%s to %s now have %d rows; %d rows of other hours were left out\n", hours.from.UTC().Format(time.RFC3339), hours.to.UTC().Format(time.RFC3339), n, r.Outside())
+	}
+	return err
 }
 
 // replaceOutput empties the file of --out. The sink appends, which suits a service that starts anew; a replay done twice would leave
