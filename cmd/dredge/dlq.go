@@ -119,7 +119,7 @@ func readLines(path string, f func([]byte) error) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // nothing was written
+	defer file.Close()
 	var in io.Reader = file
 	if strings.HasSuffix(strings.TrimSuffix(path, ".partial"), ".gz") {
 		if in, err = gzip.NewReader(file); err != nil {

@@ -25,7 +25,7 @@ eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20642 22 6 20 5000 1418530010 1
 eni-1235b8ca123456789 172.31.16.139 172.31.16.21 20644 22 6 20 6000 1418530010 1418530070 ACCEPT OK
 `
 
-var letterTime = time.Date(2026, 3, 1, 12, 0, 0, 5_000_000, time.UTC) //nolint:gochecknoglobals // read-only
+var letterTime = time.Date(2026, 3, 1, 12, 0, 0, 5_000_000, time.UTC)
 
 const shortFormat = "interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status"
 
