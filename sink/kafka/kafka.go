@@ -2,6 +2,9 @@
 // from all in-sync replicas, positions reported after the acks. Exactly once: one transactional producer for each partition,
 // whose position is committed with its rows; txwriter.go and takeover.go say how.
 //
+// Rows go to up to three topics: raw ones, the same rolled up by minute, and late ones apart. A Write is done when its rows are
+// acknowledged in all of them.
+//
 // Rows are encoded into slabs, blocks of memory of a fixed size. A slab belongs to one Write until the client has answered for
 // the last of its records; then it returns to the pool. The pool is the bound of this sink: when every slab is out, Write
 // waits, the pipeline stops and the shard is not read. So nothing of a row is copied between the encoder and the client, and
