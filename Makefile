@@ -19,6 +19,7 @@ test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outsid
 
 full: ## the acceptance tests at their full numbers, where make test runs smaller ones
 	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestS3$$' ./metadata/store
+	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestB2' ./consumer/s3
 
 truth: ## names against the simulator's ground truth, with the joins of others beside; a dated report with REPORT=file
 	$(GO) run ./test/truth $(if $(REPORT),-report $(REPORT)) $(ARGS)
@@ -57,10 +58,13 @@ chaos: ## three processes, kill -9, SIGSTOP, reshards, throttling; every row cou
 chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers are killed too; nothing may be lost or come twice, and four broken builds must be found out (20 minutes)
 	$(GO) run ./test/chaos -sink kafka -mode exactly-once -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-exactly-once.md $(ARGS)
 
+chaos-s3: ## gatherers and workers that read S3 exactly once, killed at random; every row counted (15 minutes; ARGS="-duration 60s" for a short one)
+	$(GO) run ./test/chaoss3 -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-s3.md $(ARGS)
+
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once generate build truth
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth

@@ -181,7 +181,7 @@ func (o backfillOptions) read(
 	at := fill.Progress()
 	fmt.Fprintf(errOut, "run %s: %d files read, %d of them quarantined\n", b.Run, at.Files, at.Quarantined)
 	if err == nil && at.Quarantined > 0 {
-		err = fmt.Errorf("%d files could not be read; the ledger %s has the reasons under backfill:%s:file:", at.Quarantined, c.S3.LedgerTable, b.Run)
+		err = fmt.Errorf("%d files could not be read; the items backfill:%s:file:… of the ledger %s have the reasons", at.Quarantined, b.Run, c.S3.LedgerTable)
 	}
 	return snapshot.CheckAtRest(), err
 }

@@ -81,7 +81,7 @@ func TestServiceReadsS3(t *testing.T) {
 		t.Errorf("not ready: %v", err)
 	}
 	answer := httptest.NewRecorder()
-	svc.serveScale(answer, httptest.NewRequest(http.MethodGet, "/scale", nil))
+	svc.serveScale(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/scale", nil))
 	if got := answer.Body.String(); answer.Code != http.StatusOK || !strings.Contains(got, `"desired_workers":1`) || !strings.Contains(got, `"mouthfuls":0`) {
 		t.Errorf("scale: %d, %s", answer.Code, got)
 	}

@@ -10,8 +10,8 @@ import (
 	"dredge/consumer/s3"
 )
 
-// assumedKBps is what a worker is taken to read for each processor, of files as they lie in S3, before it has shown what it can: 250,000
-// flows of 16 compressed bytes a second, half of what is measured.
+// assumedKBps is what a worker is taken to read for each processor, of files as they lie in S3, before it has shown what it can
+// (docs/performance.md has what was measured).
 const assumedKBps = 4000
 
 // s3Load is what the number of workers that read S3 follows.

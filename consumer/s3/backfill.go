@@ -37,7 +37,7 @@ type Backfill struct {
 // backfillQueue stands for the queues, which a backfill has in memory.
 const backfillQueue = "https://backfill.invalid/mouthfuls"
 
-var runName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,32}$`) //nolint:gochecknoglobals // read-only
+var runName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,32}$`)
 
 // NewBackfill checks cfg and deps. deps.SQS is not used.
 func NewBackfill(cfg BackfillConfig, lister Lister, d WorkerDeps) (*Backfill, error) {

@@ -183,7 +183,7 @@ func (p keyPlace) span() (begin, end time.Time, ok bool) {
 }
 
 // stamp is the time in the name of a file of AWS: account_vpcflowlogs_region_flowlogid_YYYYMMDDTHHmmZ_hash.log.gz.
-var stamp = regexp.MustCompile(`_(\d{8}T\d{4}Z)_[^/]*$`) //nolint:gochecknoglobals // read-only
+var stamp = regexp.MustCompile(`_(\d{8}T\d{4}Z)_[^/]*$`)
 
 // has says whether a file is selected.
 func (s Selection) has(o Object) bool {
