@@ -128,13 +128,14 @@ type Logs struct {
 type Identity struct {
 	// Policy says which sources run.
 	Policy Policy
-	// DelayMedian and DelaySigma shape the log-normal delay of change events.
+	// DelayMedian and DelaySigma shape the log-normal delay of change events, DelayMax cuts it off unless it is 0.
 	DelayMedian time.Duration
 	DelaySigma  float64
+	DelayMax    time.Duration
 	// Skew bounds the clock error of change events.
 	Skew time.Duration
-	// ReleaseLoss is the share of release events that never come.
-	ReleaseLoss float64
+	// ReleaseLoss is the share of release events that never come, AssignLoss that of assign events.
+	ReleaseLoss, AssignLoss float64
 	// CrawlEvery is the time between two listings of an account, CrawlTakes how long one takes.
 	CrawlEvery, CrawlTakes time.Duration
 	// ProgressEvery is the time between two progress events of a source.
@@ -219,6 +220,9 @@ func (c *Config) Validate() error {
 	if c.ConnRate <= 0 {
 		bad("ConnRate: %v must be positive; 100 suits most uses", c.ConnRate)
 	}
+	if c.Instances > maxInstances {
+		bad("Instances: %d do not fit into a VPC; write at most %d", c.Instances, maxInstances)
+	}
 	if c.Instances < 0 || c.Instances > 0 && c.ExtraApps < 2 {
 		bad("Instances: %d with %d ExtraApps; write at least two applications that they belong to", c.Instances, c.ExtraApps)
 	}
@@ -232,6 +236,7 @@ func (c *Config) Validate() error {
 	share("Logs.Unlogged", c.Logs.Unlogged)
 	share("Logs.SkipShare", c.Logs.SkipShare)
 	share("Identity.ReleaseLoss", c.Identity.ReleaseLoss)
+	share("Identity.AssignLoss", c.Identity.AssignLoss)
 	positive("Churn.ShortMean", c.Churn.ShortMean)
 	positive("Churn.LongMean", c.Churn.LongMean)
 	positive("Churn.Relaunch", c.Churn.Relaunch)

@@ -151,6 +151,13 @@ func (s *Sim) buildEstate() error {
 	return nil
 }
 
+// wideFrom is how many instances fit into the usual private subnets, maxInstances into the wide ones that replace them; some addresses rest
+// at any time.
+const (
+	wideFrom     = 11_000
+	maxInstances = 46_000
+)
+
 func (s *Sim) buildVPC(spec *vpcSpec) (*vpc, error) {
 	v := &vpc{
 		name: spec.name, id: "vpc-0" + s.hex(), account: spec.account, region: spec.region,
@@ -180,6 +187,9 @@ func (s *Sim) buildVPC(spec *vpcSpec) (*vpc, error) {
 			third, bits := byte(zone), 24
 			if private {
 				third, bits = byte(16+16*zone), 20
+				if s.cfg.Instances > wideFrom {
+					third, bits = byte(64+64*zone), 18
+				}
 			}
 			sub.prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, spec.second, third, 0}), bits)
 			if spec.v6 {

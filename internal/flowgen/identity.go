@@ -136,6 +136,9 @@ func (s *Sim) assign(c *claim, listen bool) event.Event {
 
 // tellBirth lets every source that concerns o know of it, in its own way.
 func (s *Sim) tellBirth(o *owner) {
+	if s.now > s.start0 {
+		s.truth.totals.Changes++
+	}
 	if s.keep == 0 {
 		s.owners = append(s.owners, o)
 	}
@@ -169,7 +172,7 @@ func (s *Sim) tell(src *source, c *claim) {
 	t := &told{claim: *c, born: c.of.born, gone: c.of.dies, toldAt: forever, closedAt: forever, lastSeen: c.of.born}
 	src.list = append(src.list, t)
 	src.open[claimKey{c.addr, c.owner}] = t
-	if s.cfg.Identity.Policy == Silent || !src.feed && !src.watch {
+	if s.cfg.Identity.Policy == Silent || !src.feed && !src.watch || src.feed && s.now > s.start0 && s.identity.chance(s.cfg.Identity.AssignLoss) {
 		return
 	}
 	e := s.assign(&t.claim, s.cfg.Identity.Policy == AllSources)
@@ -192,7 +195,11 @@ func (s *Sim) send(src *source, e event.Event) int64 {
 		at += s.identity.between(50, watchLag-1_000)
 	default:
 		p := s.cfg.Identity
-		at += int64(s.identity.logNormal(float64(p.DelayMedian.Milliseconds()), p.DelaySigma))
+		late := int64(s.identity.logNormal(float64(p.DelayMedian.Milliseconds()), p.DelaySigma))
+		if p.DelayMax > 0 {
+			late = min(late, p.DelayMax.Milliseconds())
+		}
+		at += late
 	}
 	s.put(src, at, e)
 	return at
@@ -205,6 +212,7 @@ func (s *Sim) put(src *source, at int64, e event.Event) {
 
 // tellDeath is called when o ends, before its addresses are taken away.
 func (s *Sim) tellDeath(o *owner) {
+	s.truth.totals.Changes++
 	s.tellGone(o, o.addr)
 	for _, a := range o.extra {
 		s.tellGone(o, a)

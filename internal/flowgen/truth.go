@@ -51,6 +51,8 @@ type Totals struct {
 	OK, NoData, SkipData int64
 	// Skipped is the number of records that AWS lost with SKIPDATA.
 	Skipped int64
+	// Changes is the number of owners that came or went since the start.
+	Changes int64
 	// Pairs sums the counted observations by application; an unowned end is "".
 	Pairs map[PairKey]Sum
 }

@@ -60,6 +60,8 @@ type result struct {
 	// held is the number of lines that the gate held back.
 	held  int64
 	lines int64
+	// churn is how many owners came and went per second.
+	churn float64
 	// why counts owned ends without a name by grade and reason; examples are wrong names.
 	why      map[string]int64
 	examples []string
@@ -132,6 +134,9 @@ func (r *result) judge(sc *scenario) error {
 	}
 	if s.phantom > 0 {
 		errs = append(errs, fmt.Errorf("%s: %d pairs of applications never talked", sc.name, s.phantom))
+	}
+	if r.churn < sc.churn {
+		errs = append(errs, fmt.Errorf("%s: %.0f changes per second, want %.0f", sc.name, r.churn, sc.churn))
 	}
 	if float64(s.Named) < sc.share*float64(s.Ends) {
 		errs = append(errs, fmt.Errorf("%s: %.2f %% of the ends that had an owner are named; want %.4g %%", sc.name, percent(s.Named, s.Ends), 100*sc.share))

@@ -93,7 +93,8 @@ func measure(ctx context.Context, cfg flowgen.Config, length, hold time.Duration
 }
 
 func (b *bench) run(ctx context.Context, length time.Duration) error {
-	end := b.now.Add(length)
+	begin := b.now
+	end := begin.Add(length)
 	for it := range b.sim.Until(end.Add(max(b.hold, laterBy))) {
 		if it.Arrive.After(b.now) {
 			b.advance(it.Arrive)
@@ -117,6 +118,7 @@ func (b *bench) run(ctx context.Context, length time.Duration) error {
 	}
 	b.advance(end.Add(max(b.hold, laterBy)))
 	b.result.phantoms(b.sim.Truth())
+	b.result.churn = float64(b.sim.Truth().Totals().Changes) / b.sim.Now().Sub(begin).Seconds()
 	return nil
 }
 

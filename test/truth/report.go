@@ -82,7 +82,7 @@ func short(d time.Duration) string {
 
 func (oc *outcome) write(w io.Writer, examples int) {
 	r := oc.result
-	fmt.Fprintf(w, "## %s\n\n%s. %d lines, %.1f %% of them held back, for %s at the most.\n\n", oc.name, oc.says, r.lines, percent(r.held, r.lines), short(oc.hold))
+	fmt.Fprintf(w, "## %s\n\n%s. %d lines, %.1f %% of them held back, for %s at the most; %.1f owners came or went per second.\n\n", oc.name, oc.says, r.lines, percent(r.held, r.lines), short(oc.hold), r.churn)
 	fmt.Fprint(w, "| join | wrong | wrong % | wrong bytes % | unattributed % | ambiguous % | named % | pairs | phantom pairs |\n|---|---|---|---|---|---|---|---|---|\n")
 	for i, s := range r.scores() {
 		name := [...]string{"latest value, on arrival", "versioned, at start, on arrival", "versioned, at start, 5 min later", "**dredge**"}[i]

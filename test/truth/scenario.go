@@ -18,6 +18,8 @@ type scenario struct {
 	limit bool
 	// share is the least share of owned ends that must be named; 0 asks for none.
 	share float64
+	// churn is how many owners per second must come and go at the least.
+	churn float64
 	// bound asks for what the rules allow as well.
 	bound bool
 }
@@ -91,6 +93,7 @@ func scenarios() []scenario {
 		{name: "next-hop", says: "flow logs of version 11, which name the interface at the other end", share: 0.999, bound: true, change: func(c *flowgen.Config) {
 			c.Logs.Formats = map[string]string{"prod": flowgen.V11}
 		}},
+		{name: "j2", says: "800 changes a second: each of 45,000 addresses changes hands every two minutes; events up to 15 min late and out of order, 1 % of them lost", length: 4 * time.Minute, share: 0.75, churn: 800, change: fleet},
 		{name: "crawl", says: "crawls only", change: func(c *flowgen.Config) { c.Identity.Policy = flowgen.CrawlOnly }},
 		{name: "all", says: "crawls and gap-free feeds", hold: defaultHold, bound: true, change: func(c *flowgen.Config) { c.Identity.Policy = flowgen.AllSources }},
 		{name: "skew", says: "clocks 5 s off", change: func(c *flowgen.Config) { c.Identity.Skew = 5 * time.Second }},
@@ -140,6 +143,14 @@ func scenarios() []scenario {
 		}
 	}
 	return list
+}
+
+// fleet is the setting of row J2.
+func fleet(c *flowgen.Config) {
+	c.Instances, c.ConnRate = 45_000, 150
+	c.Churn.ShortShare, c.Churn.LongMean = 0, 83*time.Second
+	c.Identity.DelayMedian, c.Identity.DelaySigma, c.Identity.DelayMax = 2*time.Minute, 1, 15*time.Minute
+	c.Identity.ReleaseLoss, c.Identity.AssignLoss = 0.01, 0.01
 }
 
 func cloudTrail(c *flowgen.Config) {
