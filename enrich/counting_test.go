@@ -31,7 +31,7 @@ func newCountingSim(t *testing.T, change func(*flowgen.Config)) *countingSim {
 	cfg := flowgen.Small(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
 	cfg.Identity.Policy = flowgen.AllSources
 	cfg.Logs.SkipShare, cfg.Logs.ControlEvery, cfg.Logs.Envelope = 0, 0, flowgen.Lines
-	cfg.Check, cfg.Baseline, cfg.ConnRate = false, false, 8
+	cfg.Check, cfg.Baseline, cfg.ConnRate = false, false, 5
 	change(&cfg)
 	sim, err := flowgen.New(cfg)
 	if err != nil {
@@ -57,7 +57,7 @@ const (
 )
 
 func (c coverage) has(ip netip.Addr) bool {
-	second, third := byte(0), byte(0)
+	var second, third byte
 	if b := ip.AsSlice(); ip.Is4() {
 		second, third = b[1], b[2]
 	} else {

@@ -123,7 +123,7 @@ func (s *Sim) record(f *iface, o *observation, from, to int64) (line, Expected, 
 	l := line{
 		at: f, next: o.next, src: o.plainSrc, dst: o.plainDst, pktSrc: o.src, pktDst: o.dst,
 		packets: b - a, bytes: n.bytesOf(b) - n.bytesOf(a), proto: c.proto, path: o.path, egress: o.egress,
-		reject: c.reject && !o.egress && !(f.kind.passes() && o.dst != f.primary), srcPort: c.cport, dstPort: c.sport,
+		reject: c.reject && !o.egress && (!f.kind.passes() || o.dst == f.primary), srcPort: c.cport, dstPort: c.sport,
 	}
 	if !o.forward {
 		l.srcPort, l.dstPort = c.sport, c.cport

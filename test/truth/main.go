@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	pool.SetLimit(o.jobs)
 	for _, oc := range list {
 		pool.Go(func() error {
-			fmt.Fprintf(os.Stderr, "%s\n", oc.scenario.name)
+			fmt.Fprintf(os.Stderr, "%s\n", oc.name)
 			return oc.run(ctx)
 		})
 	}
