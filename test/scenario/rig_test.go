@@ -52,6 +52,8 @@ type rig struct {
 	consumer kinesis.Config
 	pipeline pipeline.Config
 	sets     []row.Set
+	// lateAfter is rows.late_after; 0 is never.
+	lateAfter time.Duration
 
 	told    []event.Event
 	workers []*worker
@@ -124,7 +126,7 @@ func (w *worker) build(id string) (err error) {
 	if w.identity, err = store.New(metadata.DefaultConfig(), store.Dependencies{Registerer: w.reg}); err != nil {
 		return err
 	}
-	join, err := enrich.New(enrich.Config{NamingGrades: metadata.DefaultConfig().Naming(), ColumnSets: r.sets}, enrich.Deps{Resolver: w.identity, Registerer: w.reg})
+	join, err := enrich.New(enrich.Config{NamingGrades: metadata.DefaultConfig().Naming(), ColumnSets: r.sets, LateAfter: r.lateAfter}, enrich.Deps{Resolver: w.identity, Registerer: w.reg})
 	if err != nil {
 		return err
 	}
