@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -30,8 +31,9 @@ import (
 
 type explainOptions struct {
 	config, identity, log, format string
-	partition, position           string
+	partition, position, at       string
 	index                         uint32
+	indexed                       bool // index was given
 	json                          bool
 }
 
@@ -50,12 +52,18 @@ the number of the message in an envelope), or comes on standard input (- or noth
 Identity comes from --identity, --log or the configuration, read whole as ` + "`dredge replay`" + ` does; all lines of FILE
 count as heartbeats. --partition, --position and --index say where the line stood in a stream, and make the row id.
 
+--at PARTITION:POSITION traces a record of the stream itself: it is read from Kinesis (-c says where), every line of it is explained
+(or the one with --index), and the lease table says whether the sink has acknowledged its rows. Partition and position stand in the rows
+(rows.column_sets: lineage), in dead letters and in the log.
+
 Exit code 1 when a line can't be decoded or the input can't be read.`,
 		Example: `  dredge explain --identity events.jsonl flows.log:17
   dredge explain --identity events.jsonl '2 123456789010 eni-1 10.0.0.5 10.0.0.6 40000 443 6 20 4249 1418530010 1418530070 ACCEPT OK'
+  dredge explain -c dredge.yaml --at shardId-000000000001:49590338271490256608559692538361571095921575989136588898
   dredge explain -c dredge.yaml --json --partition shardId-000000000001 --position 4950 --index 3 < line.txt`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.indexed = cmd.Flags().Changed("index")
 			return runExplain(cmd.Context(), o, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -66,6 +74,7 @@ Exit code 1 when a line can't be decoded or the input can't be read.`,
 	f.StringVar(&o.format, "format", "", "layout of the line, as ${version} ${account-id} …, or names with spaces; without it that of the configuration, or a header line")
 	f.StringVar(&o.partition, "partition", "", "shard or file that the line was read from")
 	f.StringVar(&o.position, "position", "", "sequence number of its payload")
+	f.StringVar(&o.at, "at", "", "place of a record in the stream, PARTITION:POSITION: it is read from there and traced to the sink")
 	f.Uint32Var(&o.index, "index", 0, "the line's place in its payload, from 0")
 	f.BoolVar(&o.json, "json", false, "print one JSON object per line")
 	return cmd
@@ -84,16 +93,28 @@ type explainer struct {
 	columns  []row.Column
 	decoder  *flowlog.Decoder
 	chooser  *flowlog.Chooser
+	// arrived is when the line entered the stream; zero when that is not known.
+	arrived  time.Time
 	lines    int
 	rejected bool
 }
 
 func runExplain(ctx context.Context, o explainOptions, args []string, in io.Reader, out, errOut io.Writer) error {
+	if err := o.checkAt(args); err != nil {
+		return err
+	}
 	x, err := newExplainer(ctx, o, errOut)
 	if err != nil {
 		return err
 	}
 	w := bufio.NewWriter(out)
+	if o.at != "" {
+		err := x.traceRecord(ctx, w)
+		if err := errors.Join(err, w.Flush()); err != nil || !x.rejected {
+			return err
+		}
+		return &exitError{code: 1}
+	}
 	src, err := openExplained(args, in)
 	if err != nil {
 		return err
@@ -281,6 +302,24 @@ func (x *explainer) print(out *bufio.Writer, report *explanation) error {
 
 // line explains the reader's present line; the error says why it can't be decoded.
 func (x *explainer) line(r *envelope.Reader) (*explanation, error) {
+	batch, err := x.decode(r, x.o.index)
+	if err != nil {
+		return nil, err
+	}
+	record := &batch.Records[0]
+	report := &explanation{Line: string(r.Line()), Layout: record.Format.Names(), Fields: flowlog.AppendJSON(nil, record)}
+	if !enrich.Flow(record) {
+		report.NoRow = noRow(record)
+		return report, nil
+	}
+	x.sight.Observe(batch)
+	var rows row.Batch
+	facts := x.join.Explain(batch, 0, &rows)
+	return report, x.report(report, record, &facts, &rows)
+}
+
+// decode makes a batch of the reader's present line alone.
+func (x *explainer) decode(r *envelope.Reader, index uint32) (*flowlog.Batch, error) {
 	switch {
 	case r.Kind() == envelope.KindMalformed:
 		return nil, fmt.Errorf("%s: a JSON object that is neither a message nor a record: %.80q", envelope.FaultBadJSON, r.Line())
@@ -297,20 +336,12 @@ func (x *explainer) line(r *envelope.Reader) (*explanation, error) {
 	}
 	batch := &flowlog.Batch{
 		Partition: x.o.partition,
-		Origins:   []flowlog.Origin{{Position: x.o.position, LogGroup: meta.LogGroup, LogStream: meta.LogStream}},
+		Origins:   []flowlog.Origin{{Position: x.o.position, Arrived: x.arrived, LogGroup: meta.LogGroup, LogStream: meta.LogStream}},
 	}
-	if reason := x.decoder.Append(batch, format, r.Line(), 0, x.o.index); reason != flowlog.ReasonNone {
+	if reason := x.decoder.Append(batch, format, r.Line(), 0, index); reason != flowlog.ReasonNone {
 		return nil, flowlog.Explain(format, r.Line())
 	}
-	report := &explanation{Line: string(r.Line()), Layout: format.Names(), Fields: flowlog.AppendJSON(nil, &batch.Records[0])}
-	if !enrich.Flow(&batch.Records[0]) {
-		report.NoRow = noRow(&batch.Records[0])
-		return report, nil
-	}
-	x.sight.Observe(batch)
-	var rows row.Batch
-	facts := x.join.Explain(batch, 0, &rows)
-	return report, x.report(report, &batch.Records[0], &facts, &rows)
+	return batch, nil
 }
 
 func noRow(r *flowlog.Record) string {

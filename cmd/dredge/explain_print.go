@@ -14,13 +14,28 @@ import (
 // write prints e for people.
 func (e *explanation) write(out io.Writer) error {
 	w := &printer{out: out}
+	e.steps(w)
+	w.delivery(e)
+	return w.err
+}
+
+// steps prints the way to the row.
+func (e *explanation) steps(w *printer) {
+	if p := e.Place; p != nil {
+		w.printf("from  %s at %s, line %d, arrived %s\n", p.Partition, p.Position, p.Index, p.Arrived)
+	}
 	w.printf("line  %s\n", e.Line)
+	if e.Fields == nil {
+		w.title("no row")
+		w.printf("  %s\n", e.NoRow)
+		return
+	}
 	w.title("fields")
 	w.fields(e.Fields)
 	if e.NoRow != "" {
 		w.title("no row")
 		w.printf("  %s\n", e.NoRow)
-		return w.err
+		return
 	}
 	w.title("addresses")
 	w.printf("  source       %s port %d, %s\n", e.Source.Address, e.Source.Port, e.Source.Chosen)
@@ -59,7 +74,6 @@ func (e *explanation) write(out io.Writer) error {
 		w.title("row")
 	}
 	w.fields(e.Row)
-	return w.err
 }
 
 // printer keeps the first error, so that its callers read as the page they print.
@@ -86,6 +100,26 @@ func (w *printer) step(name string, s *step) {
 		by = " (" + s.By + ")"
 	}
 	w.printf("  %-12s %s%s: %s\n", name, s.Value, by, s.Why)
+}
+
+// delivery prints how far a record came on its way to the sink.
+func (w *printer) delivery(e *explanation) {
+	d := e.Delivery
+	if d == nil {
+		return
+	}
+	w.title("delivery")
+	acknowledged := "not known"
+	if d.Acknowledged != nil {
+		acknowledged = yes(*d.Acknowledged)
+	}
+	w.printf("  %-12s %s: %s\n", "acknowledged", acknowledged, d.Why)
+	if d.Checkpoint != "" {
+		w.printf("  %-12s %s\n", "checkpoint", d.Checkpoint)
+	}
+	if d.Owner != "" {
+		w.printf("  %-12s %s\n", "read by", d.Owner)
+	}
 }
 
 // rules prints those that are for the row, and how many are not.

@@ -17,6 +17,10 @@ import (
 
 // explanation is the way of one line to its row, as `dredge explain --json` prints it.
 type explanation struct {
+	// Place is where the line stood in a stream, Delivery how far it came from there; nil when the line was given as text.
+	Place    *placeStep    `json:"place,omitempty"`
+	Delivery *deliveryStep `json:"delivery,omitempty"`
+
 	Line   string          `json:"line"`
 	Layout []string        `json:"layout"`
 	Fields json.RawMessage `json:"fields"`
