@@ -17,7 +17,7 @@ import (
 )
 
 //go:embed prices/default.yaml
-var defaultPrices string //nolint:gochecknoglobals // read-only, embedded
+var defaultPrices string
 
 // DefaultPrices returns the text of the price table that is built in.
 func DefaultPrices() string { return defaultPrices }

@@ -22,8 +22,13 @@ func TestDefaultPrices(t *testing.T) {
 		from, to string
 		want     float64
 	}{
-		{p.CrossAZ, "us-east-1", "us-east-1", 0.01}, {p.CrossRegion, "us-east-1", "eu-west-1", 0.02}, {p.CrossRegion, "us-east-1", "us-east-2", 0.01},
-		{p.Internet, "us-east-1", "", 0.09}, {p.Internet, "ap-southeast-2", "", 0.114}, {p.NAT, "eu-central-1", "", 0.052}, {p.NAT, "nowhere-1", "", 0.045},
+		{p.CrossAZ, "us-east-1", "us-east-1", 0.01},
+		{p.CrossRegion, "us-east-1", "eu-west-1", 0.02},
+		{p.CrossRegion, "us-east-1", "us-east-2", 0.01},
+		{p.Internet, "us-east-1", "", 0.09},
+		{p.Internet, "ap-southeast-2", "", 0.114},
+		{p.NAT, "eu-central-1", "", 0.052},
+		{p.NAT, "nowhere-1", "", 0.045},
 	} {
 		if got := c.price.Of(c.from, c.to); got != c.want {
 			t.Errorf("%s>%s costs %v, want %v", c.from, c.to, got, c.want)
@@ -87,7 +92,7 @@ nat: {default: 0.045, regions: {"US'; --": 0.1, eu-west-1: 10000}}
 			t.Errorf("%q is not in:\n%v", want, err)
 		}
 	}
-	if _, err := ParsePrices([]byte("versoin: 1")); err == nil || !strings.Contains(err.Error(), "versoin") {
+	if _, err := ParsePrices([]byte("vers: 1")); err == nil || !strings.Contains(err.Error(), "vers") {
 		t.Error(err)
 	}
 	if _, err := LoadPrices("/no/such/file"); err == nil {

@@ -124,7 +124,8 @@ func (p streamPlace) payloads(data []byte) ([]payloadAt, error) {
 	var splitter kpl.Splitter
 	records, err := splitter.Split(data)
 	if err != nil {
-		return []payloadAt{{at: lease.Checkpoint{Sequence: p.at.Sequence}, data: data}}, nil // a worker passes it on whole
+		// A worker passes on whole what it can't take apart.
+		return []payloadAt{{at: lease.Checkpoint{Sequence: p.at.Sequence}, data: data}}, nil //nolint:nilerr // no fault of the trace
 	}
 	var list []payloadAt
 	for i, r := range records {
@@ -198,7 +199,7 @@ func (x *explainer) traceRecord(ctx context.Context, out *bufio.Writer) error {
 }
 
 // at explains every line of the record at o.at, or the one with o.index.
-func (x *explainer) at(ctx context.Context, clients awsClients, print func(*explanation) error) error {
+func (x *explainer) at(ctx context.Context, clients awsClients, show func(*explanation) error) error {
 	p, err := parseStreamPlace(x.o.at)
 	if err != nil {
 		return err
@@ -217,7 +218,7 @@ func (x *explainer) at(ctx context.Context, clients awsClients, print func(*expl
 	for _, heartbeats := range [...]bool{true, false} { // whatever the record proves is known before its first line is explained
 		for _, payload := range payloads {
 			x.o.position, x.arrived = string(payload.at.Position()), aws.ToTime(record.ApproximateArrivalTimestamp)
-			if err := x.payload(payload.data, heartbeats, only, delivery, print); err != nil {
+			if err := x.payload(payload.data, heartbeats, only, delivery, show); err != nil {
 				return err
 			}
 		}
@@ -229,7 +230,7 @@ func (x *explainer) at(ctx context.Context, clients awsClients, print func(*expl
 }
 
 // payload explains the lines of one payload, or the one that was asked for, or only takes its heartbeats.
-func (x *explainer) payload(data []byte, heartbeats bool, only uint32, delivery *deliveryStep, print func(*explanation) error) error {
+func (x *explainer) payload(data []byte, heartbeats bool, only uint32, delivery *deliveryStep, show func(*explanation) error) error {
 	r := envelope.NewReader(int64(x.cfg.Pipeline.MaxInflated), flowlog.MaxLine)
 	r.Reset(data)
 	for index := uint32(0); r.Next(); index++ {
@@ -251,7 +252,7 @@ func (x *explainer) payload(data []byte, heartbeats bool, only uint32, delivery 
 		}
 		report.Place = &placeStep{Partition: x.o.partition, Position: x.o.position, Index: index, Arrived: x.arrived.UTC().Format(time.RFC3339Nano)}
 		report.Delivery = delivery
-		if err := print(report); err != nil {
+		if err := show(report); err != nil {
 			return err
 		}
 	}

@@ -71,7 +71,7 @@ func TestM4TraceOneRecord(t *testing.T) {
 		dec := json.NewDecoder(&out)
 		for {
 			var x traced
-			if err := dec.Decode(&x); err == io.EOF { //nolint:errorlint // the decoder's own
+			if err := dec.Decode(&x); err == io.EOF {
 				return list
 			} else if err != nil {
 				t.Fatal(err)

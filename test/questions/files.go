@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"dredge/metadata/event"
 )
@@ -42,7 +43,7 @@ func (w *World) Write(dir string) (Files, error) {
 		Token string   `json:"syncToken"`
 		V4    []prefix `json:"prefixes"`
 		V6    []prefix `json:"ipv6_prefixes"`
-	}{Token: fmt.Sprint(w.Start.Unix())}
+	}{Token: strconv.FormatInt(w.Start.Unix(), 10)}
 	for ip, service := range w.published() {
 		block := netip.PrefixFrom(ip, ip.BitLen()).String()
 		if ip.Is4() {

@@ -19,7 +19,7 @@ type simulated struct {
 }
 
 // estate is a world and its rows. They are made once, as that takes seconds, and only read afterwards.
-var estate = sync.OnceValue(func() simulated { //nolint:gochecknoglobals // made once
+var estate = sync.OnceValue(func() simulated {
 	w, err := Simulate(4*time.Minute, 8)
 	if err != nil {
 		return simulated{err: err}
