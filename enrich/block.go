@@ -26,7 +26,7 @@ func (j *join) block(records []flowlog.Record) {
 	}
 	j.warmParties(flows)
 	for i := range flows {
-		j.conclude(&flows[i], &j.out.Rows[first+i])
+		j.conclude(&flows[i], first+i)
 	}
 }
 

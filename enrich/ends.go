@@ -12,7 +12,7 @@ import (
 // flow fills out, the row of f.r, and leaves in f what it was made from.
 func (j *join) flow(f *flow, out *row.Row) {
 	j.locateAndFind(f, out)
-	j.conclude(f, out)
+	j.conclude(f, len(j.out.Rows)-1) // out is the newest row
 }
 
 // locateAndFind takes over what the record says and finds out who both ends were.
@@ -30,8 +30,9 @@ func (j *join) locateAndFind(f *flow, out *row.Row) {
 	}
 }
 
-// conclude names both ends and says what follows from all that was found.
-func (j *join) conclude(f *flow, out *row.Row) {
+// conclude names both ends of f, whose row is row i, and says what follows from all that was found.
+func (j *join) conclude(f *flow, i int) {
+	out := &j.out.Rows[i]
 	j.layout(f.r)
 	j.name(f, &f.src, row.EndSrc, &out.Src)
 	j.name(f, &f.dst, row.EndDst, &out.Dst)
@@ -40,7 +41,7 @@ func (j *join) conclude(f *flow, out *row.Row) {
 	j.observe(f, out)
 	out.Path = j.path(f, out)
 	if j.e.segments != nil {
-		out.Segmentation = j.e.segments.Judge(j.out, len(j.out.Rows)-1)
+		out.Segmentation = j.e.segments.Judge(j.out, i)
 	}
 	j.counts.row(out)
 }
