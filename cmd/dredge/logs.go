@@ -52,7 +52,11 @@ func newIdentityLogs(c config.IdentityConfig, st *store.Store, log zerolog.Logge
 		if lc.Remote {
 			target.remote = &l.remoteScopes
 		}
-		r, err := idlog.NewReader(lc, c.LogSettings, idlog.ReaderDeps{Bucket: bucket, Target: target, Logger: log, Registerer: reg})
+		deps := idlog.ReaderDeps{Bucket: bucket, Target: target, Logger: log, Registerer: reg}
+		if !lc.Remote { // of a remote one the target wants to hear every scope
+			deps.State = st
+		}
+		r, err := idlog.NewReader(lc, c.LogSettings, deps)
 		if err != nil {
 			return nil, err
 		}

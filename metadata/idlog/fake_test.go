@@ -1,9 +1,11 @@
 package idlog_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -200,6 +202,59 @@ func (l *ledger) names() []string {
 	return slices.Sorted(maps.Keys(l.owners))
 }
 
+// compact is the compact form of a ledger: lines, the last of which says how many there are.
+type compact struct {
+	*ledger
+	codec string
+	read  int // how often it was read to its end
+}
+
+func (c *compact) SnapshotCodec() string { return c.codec }
+
+func (c *compact) WriteSnapshot(w io.Writer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, owner := range slices.Sorted(maps.Keys(c.owners)) {
+		fmt.Fprintf(w, "owner %s\n", owner)
+		n++
+	}
+	for _, src := range slices.Sorted(maps.Keys(c.progress)) {
+		fmt.Fprintf(w, "progress %s %d\n", src, c.progress[src])
+		n++
+	}
+	_, err := fmt.Fprintf(w, "end %d\n", n)
+	return err
+}
+
+func (c *compact) ReadSnapshot(r io.Reader) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	progress := map[string]int64{}
+	n := 0
+	for lines := bufio.NewScanner(r); lines.Scan(); n++ {
+		switch words := strings.Fields(lines.Text()); {
+		case len(words) == 2 && words[0] == "owner":
+			c.owners[words[1]]++
+		case len(words) == 3 && words[0] == "progress":
+			t, err := strconv.ParseInt(words[2], 10, 64)
+			if err != nil {
+				return err
+			}
+			progress[words[1]] = t
+		case len(words) == 2 && words[0] == "end" && words[1] == strconv.Itoa(n):
+			for src, t := range progress {
+				c.progress[src] = max(c.progress[src], t)
+			}
+			c.read++
+			return nil
+		default:
+			return fmt.Errorf("line %q", lines.Text())
+		}
+	}
+	return errors.New("cut short")
+}
+
 const url = "file:///nowhere"
 
 func settings(change ...func(*idlog.Settings)) idlog.Settings {
@@ -233,6 +288,16 @@ func readAll(t *testing.T, d idlog.Bucket) *ledger {
 	return l
 }
 
+// readCompact returns what a new reader finds that takes the compact form.
+func readCompact(t *testing.T, d idlog.Bucket, change ...func(*idlog.ReaderDeps)) *compact {
+	t.Helper()
+	c := &compact{ledger: newLedger(), codec: "lines/1"}
+	if err := newReader(t, d, c.ledger, append(change, func(deps *idlog.ReaderDeps) { deps.State = c })...).Poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func assign(n int) event.Event {
 	at := time.Now().Add(-time.Minute).UnixMilli()
 	return event.Event{Src: "s", Op: event.Assign, From: at, Obs: at, Scope: "vpc-1", IP: fmt.Sprintf("10.0.%d.%d", n/250, n%250+1), Owner: fmt.Sprintf("eni:%05d", n)}
@@ -245,13 +310,14 @@ func progress() event.Event {
 // life is a writer with its fold, as dredge sonar runs them.
 type life struct {
 	*idlog.Writer
-	fold *idlog.Fold
+	fold  *idlog.Fold
+	state *ledger
 }
 
 func newLife(t *testing.T, d idlog.Bucket, s idlog.Settings, change ...func(*idlog.WriterDeps)) *life {
 	t.Helper()
-	f := idlog.NewFold(time.Hour)
-	deps := idlog.WriterDeps{Bucket: d, Logger: zerolog.Nop(), Snapshotter: f}
+	f, state := idlog.NewFold(time.Hour), newLedger()
+	deps := idlog.WriterDeps{Bucket: d, Logger: zerolog.Nop(), Snapshotter: f, State: &compact{ledger: state, codec: "lines/1"}}
 	for _, c := range change {
 		c(&deps)
 	}
@@ -259,13 +325,13 @@ func newLife(t *testing.T, d idlog.Bucket, s idlog.Settings, change ...func(*idl
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &life{w, f}
+	return &life{w, f, state}
 }
 
 func (l *life) tell(t *testing.T, events ...event.Event) {
 	t.Helper()
 	for i := range events {
-		if err := l.fold.Apply(&events[i]); err != nil {
+		if err := errors.Join(l.fold.Apply(&events[i]), l.state.Apply(&events[i])); err != nil {
 			t.Fatal(err)
 		}
 	}

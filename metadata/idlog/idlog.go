@@ -8,12 +8,13 @@
 //
 //	manifest/STREAM/{0,1}        two slots, written in turn, so that the manifest before always survives
 //	segment/STREAM/FIRST-LAST    what was told, in order; small ones are merged into larger ones
-//	snapshot/STREAM/N-PART       everything up to a segment of each stream
+//	snapshot/STREAM/N-PART       everything up to a segment of each stream: as events, and as a store keeps it
 //	leader/TERM                  whose turn it is to run the sources
 package idlog
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"dredge/internal/blob"
@@ -45,6 +46,18 @@ type Snapshotter interface {
 	// Snapshot calls add with pieces of at most MaxSection bytes, each used only during the call. It holds at least what was
 	// told before the call; progress in it vouches for nothing that is not in it.
 	Snapshot(add func(Section) error) error
+}
+
+// Compact makes and takes the compact form of a snapshot: what a store was told, as the store keeps it. It loads many times faster than events, and
+// says nothing of who told what and when.
+type Compact interface {
+	// SnapshotCodec names the format and its version. Readers take the events instead of what they do not know.
+	SnapshotCodec() string
+	// WriteSnapshot holds at least what was told before the call; progress in it vouches for nothing that is not in it.
+	WriteSnapshot(w io.Writer) error
+	// ReadSnapshot takes in what WriteSnapshot wrote, in addition to what is known. After an error what was taken in is true, and
+	// no progress was.
+	ReadSnapshot(r io.Reader) error
 }
 
 // now returns the clock to use.

@@ -104,7 +104,7 @@ func TestSnapshotsReplaceSegments(t *testing.T) {
 		if late.progress["s"] == 0 {
 			t.Error("progress is not in the snapshot")
 		}
-		if n := len(d.keys("snapshot/")); n < 2 || n > 2+60/5+1 {
+		if n := len(d.keys("snapshot/")) / 2; n < 2 || n > 2+60/5+1 {
 			t.Errorf("%d snapshots are kept", n)
 		}
 		if n := len(d.keys("segment/")); n > 400 {
@@ -124,7 +124,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			<-time.After(250 * time.Millisecond)
 		}
 		stop()
-		snapshots := d.keys("snapshot/")
+		snapshots := slices.DeleteFunc(d.keys("snapshot/"), func(key string) bool { return !strings.HasSuffix(key, "-0000") }) // of events
 		d.damage(t, snapshots[len(snapshots)-1])
 		reg := prometheus.NewPedanticRegistry()
 		l := newLedger()
@@ -143,6 +143,45 @@ func TestDamagedSnapshot(t *testing.T) {
 		}
 		if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 			t.Error(problems, err)
+		}
+	})
+}
+
+// The compact form is taken where both sides know it, and not twice; where it is damaged, or of another codec, the events of the same
+// snapshot are.
+func TestCompactForm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDisk()
+		w := newLife(t, d, settings(func(s *idlog.Settings) { s.SnapshotInterval = time.Minute }))
+		stop := run(t, w.Run)
+		const more = 100_000 // the compact form has several sections
+		for i := range more {
+			w.state.owners[fmt.Sprintf("pod-%06d", i)]++ // without a segment: only the compact form says it
+		}
+		w.tell(t, assign(0), progress())
+		<-time.After(time.Minute + time.Second)
+		w.tell(t, assign(1))
+		stop()
+		c := readCompact(t, d)
+		if got := c.names(); len(got) != more+2 || !slices.Equal(got[:2], names(2)) || c.read != 1 || c.progress["s"] == 0 {
+			t.Errorf("%d owners, read %d times, progress %d", len(c.names()), c.read, c.progress["s"])
+		}
+		if c.owners["eni:00000"] != 1 {
+			t.Error("what is in the snapshot was told once more")
+		}
+		other := &compact{ledger: newLedger(), codec: "lines/2"}
+		if err := newReader(t, d, other.ledger, func(deps *idlog.ReaderDeps) { deps.State = other }).Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := other.names(); len(got) != 2 || other.read != 0 {
+			t.Errorf("of another codec %v were read", got)
+		}
+		state := slices.DeleteFunc(d.keys("snapshot/"), func(key string) bool { return strings.HasSuffix(key, "-0000") })
+		d.damage(t, state[len(state)-1])
+		reg := prometheus.NewPedanticRegistry()
+		c = readCompact(t, d, func(deps *idlog.ReaderDeps) { deps.Registerer = reg })
+		if got := c.names(); len(got) != 2 || c.read != 0 || c.progress["s"] == 0 || damaged(t, reg, "snapshot") != 1 {
+			t.Errorf("with a damaged one %d owners are known, progress %d", len(got), c.progress["s"])
 		}
 	})
 }
@@ -322,6 +361,9 @@ func crash(t *testing.T, how fault, at int) (over bool) {
 
 	l := readAll(t, d)
 	got := l.names()
+	if c := readCompact(t, d); !cmp.Equal(c.names(), got) || !cmp.Equal(c.progress, l.progress) {
+		t.Errorf("killed at call %d: by the compact form %d owners are known, by events %d", at, len(c.names()), len(got))
+	}
 	if len(got) < known || !slices.Equal(got, names(told)[:len(got)]) {
 		t.Errorf("killed at call %d: known are %d owners %v…, at least %d were before", at, len(got), got[max(0, len(got)-3):], known)
 	}

@@ -2,7 +2,6 @@ package idlog
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,62 +110,6 @@ func (r *Reader) readManifest(ctx context.Context, o blob.Info, name string) err
 	return nil
 }
 
-// load tells the target the newest snapshot that is whole and suits, if there is one.
-func (r *Reader) load(ctx context.Context, suits func(snapshotRef) bool) error {
-	var all []snapshotRef
-	for _, st := range r.streams {
-		all = append(all, st.m.Snapshots...)
-	}
-	// One of a sonar holds all streams, one of a worker its own sightings only.
-	slices.SortFunc(all, func(a, b snapshotRef) int {
-		return cmp.Or(cmp.Compare(len(b.Covers), len(a.Covers)), cmp.Compare(b.At, a.At))
-	})
-	for _, ref := range all {
-		if !suits(ref) {
-			continue
-		}
-		if ok, err := r.applySnapshot(ctx, ref); ok || err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// applySnapshot tells the target a snapshot and says whether it was whole. What stands before a damaged part is true as well, and
-// progress stands last.
-func (r *Reader) applySnapshot(ctx context.Context, ref snapshotRef) (bool, error) {
-	if ref.Codec != FoldCodec {
-		r.metrics.unknown.Inc()
-		return false, nil
-	}
-	for _, p := range ref.Parts {
-		if _, bad := r.bad[p.Key]; bad {
-			return false, nil
-		}
-	}
-	for _, p := range ref.Parts {
-		err := r.apply(ctx, p, true)
-		if errors.Is(err, ErrCorrupt) || errors.Is(err, blob.ErrNotExist) {
-			r.bad[p.Key] = struct{}{}
-			r.damaged(r.metrics.damagedSnapshots, p.Key, err)
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	for name, n := range ref.Covers {
-		if st := r.streams[name]; st != nil {
-			st.applied = max(st.applied, n)
-		}
-		if r.lost[name] <= n {
-			delete(r.lost, name)
-		}
-	}
-	r.metrics.snapshots.Inc()
-	return true, nil
-}
-
 // catchUp tells the target the segments that it lacks, and says whether it has now what there is.
 func (r *Reader) catchUp(ctx context.Context, name string, st *stream) (bool, error) {
 	if len(st.m.Segments) > 0 && st.applied < st.m.Segments[0].First-1 {
@@ -225,15 +168,9 @@ func (r *Reader) heal(ctx context.Context) error {
 
 // apply reads one object and tells the target what it holds. The object is proved to be whole first.
 func (r *Reader) apply(ctx context.Context, o objectRef, snapshot bool) error {
-	data, err := r.deps.Bucket.Read(ctx, o.Key, MaxObject)
-	if errors.Is(err, blob.ErrTooLarge) {
-		return corrupt("%w", err)
-	}
+	data, err := r.object(ctx, o)
 	if err != nil {
 		return err
-	}
-	if int64(len(data)) != o.Bytes || checksum(data) != o.CRC {
-		return corrupt("object of %d bytes is not the one that the manifest names", len(data))
 	}
 	return r.codec.each(data, func(s Section) error {
 		switch s.Kind {
@@ -250,6 +187,21 @@ func (r *Reader) apply(ctx context.Context, o objectRef, snapshot bool) error {
 			return nil
 		}
 	})
+}
+
+// object returns the content of an object that is the one that the manifest names.
+func (r *Reader) object(ctx context.Context, o objectRef) ([]byte, error) {
+	data, err := r.deps.Bucket.Read(ctx, o.Key, MaxObject)
+	if errors.Is(err, blob.ErrTooLarge) {
+		return nil, corrupt("%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) != o.Bytes || checksum(data) != o.CRC {
+		return nil, corrupt("object of %d bytes is not the one that the manifest names", len(data))
+	}
+	return data, nil
 }
 
 // tell parses lines. Faulty ones are counted, by the target when it refuses them.

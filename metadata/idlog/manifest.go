@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,10 +59,26 @@ type manifest struct {
 type snapshotRef struct {
 	Codec string      `json:"codec"`
 	Parts []objectRef `json:"parts"`
+	// State says the same in a compact form; nil when its writer has none.
+	State *stateRef `json:"state,omitempty"`
 	// At is when it was begun, in Unix milliseconds.
 	At int64 `json:"at"`
 	// Covers says for each stream up to which segment its content is in the snapshot.
 	Covers map[string]int64 `json:"covers"`
+}
+
+// stateRef is the compact form of a snapshot.
+type stateRef struct {
+	Codec string      `json:"codec"`
+	Parts []objectRef `json:"parts"`
+}
+
+// objects are all parts of a snapshot.
+func (s *snapshotRef) objects() []objectRef {
+	if s.State == nil {
+		return s.Parts
+	}
+	return slices.Concat(s.Parts, s.State.Parts)
 }
 
 // segmentRef is one object with the contents of the segments First to Last.
@@ -143,7 +160,7 @@ func (m *manifest) check(stream string) error {
 		if len(s.Covers) > maxStreams {
 			return corrupt("snapshot of %d streams", len(s.Covers))
 		}
-		for _, p := range s.Parts {
+		for _, p := range s.objects() {
 			if err := p.check(snapshotPrefix + stream + "/"); err != nil {
 				return err
 			}

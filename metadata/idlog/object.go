@@ -18,7 +18,7 @@ const (
 	Events Kind = 1
 	// Sightings is what traffic showed, in binary.
 	Sightings Kind = 2
-	// State is a piece of whatever the snapshot's codec makes; only that codec reads it.
+	// State is a piece of what a State wrote.
 	State Kind = 3
 
 	endOfObject Kind = 0xff

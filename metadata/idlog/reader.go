@@ -19,6 +19,8 @@ type ReaderDeps struct {
 	Bucket Bucket
 	// Target takes what the log holds. Required.
 	Target Target
+	// State is the Target's compact form: snapshots are read in it where they have it. nil reads events only.
+	State  Compact
 	Logger zerolog.Logger
 	// Registerer takes the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer

@@ -27,6 +27,8 @@ type WriterDeps struct {
 	Registerer prometheus.Registerer
 	// Snapshotter makes snapshots; nil writes none, and segments are kept for the retention only.
 	Snapshotter Snapshotter
+	// State adds the compact form to snapshots; nil leaves it out. It was told all that Snapshotter was.
+	State Compact
 	// Covers says, before Snapshotter is called, what its content holds of other streams; nil is nothing.
 	Covers func() map[string]int64
 	// Covered says up to which of this stream's segments others' snapshots hold everything, so that they may be deleted; nil is none.
@@ -413,95 +415,6 @@ func (w *Writer) publish(ctx context.Context, m manifest) error {
 		return err
 	}
 	w.m = m
-	return nil
-}
-
-// writeSnapshot writes everything anew and then forgets the segments that the snapshot before it covers: should the new one be
-// damaged, that one and the segments since still tell everything.
-func (w *Writer) writeSnapshot(ctx context.Context) error {
-	began := w.deps.Now()
-	covers := map[string]int64{}
-	if w.deps.Covers != nil {
-		covers = w.deps.Covers()
-	}
-	covers[w.m.Stream] = w.m.last()
-	if covers[w.m.Stream] == 0 {
-		covers[w.m.Stream] = w.next - 1
-	}
-	w.snapshot++
-	ref := snapshotRef{Codec: w.deps.Snapshotter.Codec(), At: began.UnixMilli(), Covers: covers}
-	parts := partWriter{w: w, ctx: ctx, ref: &ref}
-	if err := w.deps.Snapshotter.Snapshot(parts.add); err != nil {
-		return fmt.Errorf("writing snapshot: %w", err)
-	}
-	if err := parts.flush(); err != nil {
-		return fmt.Errorf("writing snapshot: %w", err)
-	}
-	m := w.m
-	old := m.Snapshots
-	m.Snapshots = append([]snapshotRef{ref}, old...)
-	var gone []snapshotRef
-	if len(m.Snapshots) > keptSnapshots {
-		m.Snapshots, gone = m.Snapshots[:keptSnapshots], m.Snapshots[keptSnapshots:]
-	}
-	var covered []segmentRef
-	if len(old) > 0 {
-		upTo := old[0].Covers[m.Stream]
-		n := 0
-		for n < len(m.Segments) && m.Segments[n].Last <= upTo {
-			n++
-		}
-		covered, m.Segments = m.Segments[:n], m.Segments[n:]
-	}
-	if err := w.publish(ctx, m); err != nil {
-		return err
-	}
-	w.forgetSmall()
-	w.discard(covered...)
-	for _, s := range gone {
-		for _, p := range s.Parts {
-			w.garbage = append(w.garbage, garbage{p.Key, w.deps.Now()})
-		}
-	}
-	w.metrics.snapshots.Inc()
-	w.metrics.snapshotBytes.Set(float64(parts.bytes))
-	w.metrics.snapshotSeconds.Observe(w.deps.Now().Sub(began).Seconds())
-	return nil
-}
-
-// partWriter gathers sections into parts.
-type partWriter struct {
-	w      *Writer
-	ctx    context.Context //nolint:containedctx // lives as long as one call
-	ref    *snapshotRef
-	frames []byte
-	n      int
-	bytes  int64
-}
-
-func (p *partWriter) add(s Section) error {
-	frames, err := p.w.codec.appendFrame(p.frames, s)
-	if err != nil {
-		return err
-	}
-	p.frames, p.n = frames, p.n+1
-	if len(p.frames) < partBytes {
-		return nil
-	}
-	return p.flush()
-}
-
-func (p *partWriter) flush() error {
-	if p.n == 0 && len(p.ref.Parts) > 0 {
-		return nil
-	}
-	var part objectRef
-	if err := p.w.writeObject(p.ctx, &part, snapshotKey(p.w.m.Stream, p.w.snapshot, len(p.ref.Parts)), wrapObject(p.frames, p.n)); err != nil {
-		return err
-	}
-	p.ref.Parts = append(p.ref.Parts, part)
-	p.bytes += part.Bytes
-	p.frames, p.n = p.frames[:0], 0
 	return nil
 }
 

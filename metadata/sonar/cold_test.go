@@ -1,10 +1,12 @@
 package sonar_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -114,7 +116,11 @@ func TestS9(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer bucket.Close()
+		defer func() {
+			if err := bucket.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		cfg, settings, log := metadata.DefaultConfig(), idlog.DefaultSettings(), idlog.Config{URL: "file:///log"}
 		settings.SnapshotInterval = 2 * time.Minute
 		world := &turnover{}
@@ -139,7 +145,7 @@ func TestS9(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := idlog.NewReader(log, settings, idlog.ReaderDeps{Bucket: bucket, Target: storeTarget{cold}, Logger: zerolog.Nop()})
+		r, err := idlog.NewReader(log, settings, idlog.ReaderDeps{Bucket: bucket, Target: storeTarget{cold}, State: cold, Logger: zerolog.Nop()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,4 +182,66 @@ func TestS9(t *testing.T) {
 		stop()
 		running.Wait()
 	})
+}
+
+// BenchmarkWarmStart is a worker's start from a log whose snapshot holds 10 M versions of 2 M addresses; one operation is one start.
+func BenchmarkWarmStart(b *testing.B) {
+	const addresses, versions = 2_000_000, 5
+	bucket, err := blob.New("file://" + b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg, settings, log := metadata.DefaultConfig(), idlog.DefaultSettings(), idlog.Config{URL: "file:///log"}
+	cfg.Retention = 31 * 24 * time.Hour
+	settings.SnapshotInterval = time.Second
+	full, err := store.New(cfg, store.Dependencies{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	begin := time.Now().Add(-24 * time.Hour).UnixMilli()
+	for v := range versions {
+		for i := range addresses {
+			owner := (i + v*7919) % (addresses / 10)
+			if err := full.Apply(&event.Event{
+				Op: event.Assign, Src: "bench", Scope: "vpc-1", IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String(),
+				Owner: fmt.Sprintf("eni:eni-%07x", owner), From: begin + int64(v)*3600_000, WL: &event.Workload{App: fmt.Sprint("app-", owner%500)},
+			}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	w, err := idlog.NewWriter(settings, idlog.Tracker, cfg.Retention, idlog.WriterDeps{Bucket: bucket, Logger: zerolog.Nop(), Snapshotter: idlog.NewFold(time.Hour), State: full})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() { _ = w.Run(ctx) }) // it returns nil
+	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+		manifest, err := bucket.Read(b.Context(), "manifest/"+w.Stream()+"/0", 1<<20)
+		if err == nil && bytes.Contains(manifest, []byte(`"snapshots"`)) {
+			tick.Stop()
+			break
+		}
+	}
+	stop()
+	writing.Wait()
+	runtime.GC()
+	b.ReportAllocs()
+	for b.Loop() {
+		cold, err := store.New(cfg, store.Dependencies{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		r, err := idlog.NewReader(log, settings, idlog.ReaderDeps{Bucket: bucket, Target: storeTarget{cold}, State: cold, Logger: zerolog.Nop()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := r.Poll(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if n := cold.Size().Tenures; n < addresses*(versions-1) {
+			b.Fatalf("%d tenures were read", n)
+		}
+	}
 }

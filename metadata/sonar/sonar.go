@@ -187,7 +187,7 @@ func (s *Service) awaitLog(ctx context.Context) bool {
 // lead runs the sources into a new stream of the log.
 func (s *Service) lead(ctx context.Context) error {
 	w, err := idlog.NewWriter(s.settings, idlog.Tracker, s.identity.Retention, idlog.WriterDeps{
-		Bucket: s.deps.Bucket, Logger: s.deps.Logger, Registerer: s.deps.Registerer, Snapshotter: s.fold, Covers: s.reader.Covers, Now: s.deps.Now,
+		Bucket: s.deps.Bucket, Logger: s.deps.Logger, Registerer: s.deps.Registerer, Snapshotter: s.fold, State: s.deps.Store, Covers: s.reader.Covers, Now: s.deps.Now,
 	})
 	if err != nil {
 		return err

@@ -52,6 +52,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // that this version does not know; other errors come from the reader.
 var ErrSnapshot = errors.New("bad snapshot")
 
+// SnapshotCodec names the format of snapshots and its version.
+func (*Store) SnapshotCodec() string { return fmt.Sprint("store/", snapshotVersion) }
+
 // WriteSnapshot writes everything that the store was told: evidence of all addresses, owners and what they run, networks,
 // coverage, and how far each source has told. A store that reads it and then hears what was told since gives the same answers
 // as this one; hearing some of it twice does no harm. Events may be applied and look-ups asked meanwhile; each shard of
