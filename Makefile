@@ -34,6 +34,10 @@ bench: ## all benchmarks and the whole-path comparison; figures for docs/perform
 	$(GO) test -run '^$$' -bench . -benchmem ./flowlog/... ./row/... ./enrich/... ./metadata/... ./pipeline/... ./sink/... ./internal/awsfake/...
 	$(GO) run ./test/bench $(ARGS)
 
+bench-identity: ## the figures of identity in docs/performance.md: memory, look-ups, changes, warm start, answers (2 GB; ten minutes on a quiet machine)
+	$(GO) test -run '^$$' -timeout 60m -benchmem -bench 'Memory|Lookup|Apply|P2|P3|Networks' ./metadata/store
+	$(GO) test -run '^$$' -timeout 60m -benchmem -bench 'S11|WarmStart' ./metadata/sonar
+
 fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	@test/fuzz.sh
 
@@ -67,4 +71,4 @@ generate: ## rewrite docs/reference from the code
 build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
+.PHONY: help demo test full race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -332,4 +333,107 @@ func liveHeap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
+}
+
+// changing gives s a change of one of its first n addresses as often as perSecond says, until stop is closed.
+func changing(b *testing.B, s *Store, n, perSecond int, begin int64, stop <-chan struct{}) {
+	b.Helper()
+	const steps = 100 // a second
+	tick := time.NewTicker(time.Second / steps)
+	defer tick.Stop()
+	e := event.Event{Op: event.Assign, Src: "ec2", Scope: "vpc-1", WL: &event.Workload{App: "changed"}}
+	for at, began, told := begin, time.Now(), 0; ; {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		for due := int(time.Since(began).Seconds() * float64(perSecond)); told < due; told++ {
+			at += 10
+			e.IP, e.Owner, e.From = benchIP(told*7919%n).String(), fmt.Sprintf("eni:eni-%07x", told%n), at
+			if err := s.Apply(&e); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	}
+}
+
+// BenchmarkLookupUnderChanges times single look-ups while a writer makes 100,000 changes a second, or as many as it can; the percentiles
+// hold the clock's own time, and on a busy machine that of whoever had the processor instead.
+func BenchmarkLookupUnderChanges(b *testing.B) {
+	const addresses, versions = 1_000_000, 4
+	s := estate(b, addresses, versions)
+	before := testutil.ToFloat64(s.metrics.events[event.Assign])
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() { changing(b, s, addresses, 100_000, versions*600_000+60_000, stop) })
+	sc, r := s.Scope("vpc-1"), rand.New(rand.NewPCG(6, 6))
+	w := metadata.Window{Start: versions*600_000 - 300_000, End: versions*600_000 - 270_000}
+	took := make([]time.Duration, 0, 1<<20)
+	began := time.Now()
+	for b.Loop() {
+		ip, at := benchIP(r.IntN(addresses)), time.Now()
+		s.Lookup(sc, ip, w)
+		if d := time.Since(at); len(took) < cap(took) {
+			took = append(took, d)
+		}
+	}
+	seconds := time.Since(began).Seconds()
+	close(stop)
+	writer.Wait()
+	slices.Sort(took)
+	for _, p := range []struct {
+		unit string
+		of   float64
+	}{{"p50-ns", .5}, {"p99-ns", .99}, {"p99.9-ns", .999}} {
+		b.ReportMetric(float64(took[int(float64(len(took)-1)*p.of)].Nanoseconds()), p.unit)
+	}
+	b.ReportMetric((testutil.ToFloat64(s.metrics.events[event.Assign])-before)/seconds, "changes/s")
+}
+
+// BenchmarkP3 is the store's part of row P3: the rate of batched look-ups while 1,600 changes a second come in, as a share of that
+// without, measured in turns within one run. One operation is 4,096 look-ups with changes.
+func BenchmarkP3(b *testing.B) {
+	const addresses, versions = 1_000_000, 4
+	s := estate(b, addresses, versions)
+	r := rand.New(rand.NewPCG(3, 1600))
+	sc, asks := s.Scope("vpc-1"), make([]metadata.Ask, 1<<11)
+	for i := range asks {
+		asks[i] = metadata.Ask{Scope: sc, Src: benchIP(r.IntN(addresses)), Dst: benchIP(r.IntN(addresses))}
+	}
+	w := metadata.Window{Start: versions*600_000 - 300_000, End: versions*600_000 - 270_000}
+	batch := func() time.Duration {
+		began := time.Now()
+		for i := range asks {
+			if i%warmBlock == 0 {
+				s.Warm(asks[i : i+warmBlock])
+			}
+			s.Lookup(sc, asks[i].Src, w)
+			s.Lookup(sc, asks[i].Dst, w)
+		}
+		return time.Since(began)
+	}
+	var quiet, busy []time.Duration
+	for begin := int64(versions*600_000 + 60_000); b.Loop(); begin += 600_000 {
+		b.StopTimer()
+		for range 16 {
+			quiet = append(quiet, batch())
+		}
+		stop := make(chan struct{})
+		var writer sync.WaitGroup
+		writer.Go(func() { changing(b, s, addresses, 1600, begin, stop) })
+		for range 15 {
+			busy = append(busy, batch())
+		}
+		b.StartTimer()
+		busy = append(busy, batch())
+		b.StopTimer()
+		close(stop)
+		writer.Wait()
+		b.StartTimer()
+	}
+	slices.Sort(quiet)
+	slices.Sort(busy)
+	b.ReportMetric(100*float64(quiet[len(quiet)/2])/float64(busy[len(busy)/2]), "%-of-quiet-rate")
 }
