@@ -12,7 +12,6 @@ import (
 	"dredge/config"
 	"dredge/metadata/event"
 	"dredge/metadata/file"
-	"dredge/metadata/kube"
 	"dredge/metadata/networks"
 )
 
@@ -33,9 +32,8 @@ func newSources(c config.Config, base aws.Config, log zerolog.Logger, reg promet
 		out.list = append(out.list, f)
 	}
 	if len(c.Identity.Kube.Clusters) > 0 {
-		k := &kubeSource{}
-		var err error
-		if k.source, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: k, Logger: log, Registerer: reg}); err != nil {
+		k, err := newKubeSource(c.Identity.Kube, log, reg)
+		if err != nil {
 			return out, fmt.Errorf("identity.kube: %w", err)
 		}
 		out.list = append(out.list, k)
@@ -103,40 +101,6 @@ func (n *networksSource) Run(ctx context.Context, emit event.Emit) error {
 	}
 	return err
 }
-
-// kubeSource makes the watch of Kubernetes clusters a source like the others.
-type kubeSource struct {
-	source *kube.Source
-	emit   event.Emit // set by Run
-}
-
-// Names implements event.Source.
-func (k *kubeSource) Names() []string { return k.source.Sources() }
-
-// Faults implements event.Source.
-func (k *kubeSource) Faults() []string {
-	if err := k.Listed(); err != nil {
-		return []string{err.Error()}
-	}
-	return nil
-}
-
-// Listed says whether every cluster was listed once.
-func (k *kubeSource) Listed() error {
-	if ok, missing := k.source.Loaded(); !ok {
-		return fmt.Errorf("cluster %s was not listed yet", missing)
-	}
-	return nil
-}
-
-// Run implements event.Source.
-func (k *kubeSource) Run(ctx context.Context, emit event.Emit) error {
-	k.emit = emit
-	return k.source.Run(ctx)
-}
-
-// Apply implements kube.Target.
-func (k *kubeSource) Apply(e *event.Event) error { return k.emit([]event.Event{*e}) }
 
 // fileSource makes identity files a source like the others.
 type fileSource struct {
