@@ -55,7 +55,7 @@ func (s *turnover) Run(ctx context.Context, emit event.Emit) error {
 	}
 	for slots := first; ; slots = []int{r.IntN(turnoverAddresses), r.IntN(turnoverAddresses), r.IntN(turnoverAddresses)} {
 		if err := emit(append(s.change(slots), event.Event{Op: event.Progress, Src: "turnover", To: time.Now().UnixMilli()})); err != nil {
-			return nil //nolint:nilerr // nobody listens any more
+			return nil // nobody listens any more
 		}
 		select {
 		case <-ctx.Done():
