@@ -64,6 +64,21 @@ chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers 
 
 chaos-s3: ## gatherers and workers that read S3 exactly once, killed at random; every row counted (15 minutes; ARGS="-duration 60s" for a short one)
 	$(GO) run ./test/chaoss3 -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-s3.md $(ARGS)
+pictures: ## take the pictures of the page for docs/pictures, of the running demo (needs chromium)
+	rm -rf bin/pictures && DREDGE_SHOTS=$(CURDIR)/bin/pictures DREDGE_TEST_CHROMIUM=$$(command -v chromium) \
+		$(GO) test -tags integration -count=1 -timeout 20m -run 'TestDemo/Page' ./test/integration
+	mkdir -p docs/pictures && cd bin/pictures && for v in desk-light-*; do install -m 644 $$v ../../docs/pictures/$${v#desk-light-}; done
+	install -m 644 bin/pictures/desk-dark-overview.png docs/pictures/overview-dark.png
+	install -m 644 bin/pictures/phone-dark-talks.png docs/pictures/talks-phone.png
+
+soak: build ## one process for an hour under constant load with churn: memory, goroutines and descriptors flat, books balanced (ARGS="-duration 10m" for a short one)
+	$(GO) run ./test/soak -report docs/reports/$$(date -u +%Y-%m-%d)-soak.md $(ARGS)
+
+release: ## binaries for linux and darwin on amd64 and arm64 with completions, a bill of materials each, and checksums, in dist/
+	$(GO) run ./deploy/release -out dist $(ARGS)
+
+sim-scale: ## a day of autoscaling: a model of stream and workers around the real /scale, with a report
+	DREDGE_SIM_REPORT=$(CURDIR)/docs/reports/$$(date -u +%Y-%m-%d)-sim-scale.md $(GO) test -count=1 -run TestSimScale ./cmd/dredge
 
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
@@ -72,3 +87,5 @@ build: ## the static binary, in bin/dredge
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
 .PHONY: help demo test full race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
+.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
+.PHONY: pictures soak release sim-scale help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once generate build truth

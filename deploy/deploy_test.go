@@ -20,6 +20,7 @@ import (
 	"dredge/config"
 	"dredge/flowlog"
 	"dredge/internal/flowgen"
+	"dredge/row"
 )
 
 const root = ".."
@@ -93,9 +94,13 @@ func TestDashboardsAskForWhatExists(t *testing.T) {
 	for _, file := range files {
 		var dashboard struct {
 			Panels []struct {
-				Title   string
-				Type    string
-				Targets []struct{ Expr string }
+				Title      string
+				Type       string
+				Datasource struct{ UID string }
+				Targets    []struct {
+					Expr    string
+					Builder struct{ Query string }
+				}
 			}
 		}
 		if err := json.Unmarshal(read(t, file), &dashboard); err != nil {
@@ -106,8 +111,38 @@ func TestDashboardsAskForWhatExists(t *testing.T) {
 				t.Errorf("%s: panel %q asks nothing", file, p.Title)
 			}
 			for _, target := range p.Targets {
+				if p.Datasource.UID == "druid" {
+					checkSQL(t, file+": panel "+p.Title, target.Builder.Query)
+					continue
+				}
 				checkExpr(t, known, file+": panel "+p.Title, target.Expr)
 			}
+		}
+	}
+}
+
+var (
+	quoted = regexp.MustCompile(`'[^']*'|"flows_1m"|\$\{?\w+\}?`)
+	alias  = regexp.MustCompile(`\bAS "?(\w+)"?`)
+	word   = regexp.MustCompile(`\b[a-z][a-z0-9_]*\b`)
+)
+
+// checkSQL wants every name in a question to Druid to be a column of the rolled-up rows, or one that the question makes.
+func checkSQL(t *testing.T, where, sql string) {
+	t.Helper()
+	if !strings.Contains(sql, `"flows_1m"`) {
+		t.Errorf("%s: %q does not ask flows_1m", where, sql)
+	}
+	columns := []string{"e9"} // of 1e9
+	for _, c := range row.Of(row.Minute) {
+		columns = append(columns, c.Name)
+	}
+	for _, m := range alias.FindAllStringSubmatch(sql, -1) {
+		columns = append(columns, m[1])
+	}
+	for _, name := range word.FindAllString(quoted.ReplaceAllString(sql, ""), -1) {
+		if !slices.Contains(columns, name) {
+			t.Errorf("%s: flows_1m has no column %s", where, name)
 		}
 	}
 }
@@ -189,8 +224,9 @@ func TestComposeCommands(t *testing.T) {
 			continue
 		}
 		ours++
-		flags := commandFlags(t, s.Command[0])
-		for _, arg := range s.Command[1:] {
+		words := slices.IndexFunc(s.Command, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+		flags := commandFlags(t, strings.Join(s.Command[:words], " "))
+		for _, arg := range s.Command[words:] {
 			if strings.HasPrefix(arg, "-") && !slices.Contains(flags, arg) {
 				t.Errorf("%s: dredge %s has no flag %s; it has %q", name, s.Command[0], arg, flags)
 			}
@@ -208,7 +244,7 @@ func TestComposeCommands(t *testing.T) {
 	if err := c.ValidateService(); err != nil {
 		t.Error(err)
 	}
-	for _, address := range append([]string{c.AWS.KinesisEndpoint, c.AWS.DynamoDBEndpoint, flag(t, generate, "--endpoint")}, c.Sink.Kafka.Brokers...) {
+	for _, address := range append([]string{c.AWS.KinesisEndpoint, c.AWS.DynamoDBEndpoint, c.Druid.Overlord, c.Druid.Broker, flag(t, generate, "--endpoint")}, c.Sink.Kafka.Brokers...) {
 		wantService(t, project, address)
 	}
 	if got := flag(t, generate, "--stream"); got != c.Kinesis.StreamName {
@@ -218,8 +254,11 @@ func TestComposeCommands(t *testing.T) {
 		t.Errorf("generate writes identity to %q, run reads %q", got, c.Identity.File.Path)
 	}
 	wantRules(t, c.Pipeline.Formats.Rules)
-	if topics := project.Services["topics"].Entrypoint; !slices.Contains(topics, c.Sink.Kafka.Topic) {
-		t.Errorf("run writes the topic %q; made is %q", c.Sink.Kafka.Topic, topics)
+	topics := strings.Join(project.Services["topics"].Entrypoint, " ")
+	for _, topic := range []string{c.Sink.Kafka.Topic, c.Sink.Kafka.MinuteTopic} {
+		if !slices.Contains(strings.FieldsFunc(topics, func(r rune) bool { return r == ' ' || r == ';' }), topic) {
+			t.Errorf("run writes the topic %q; made is %q", topic, topics)
+		}
 	}
 
 	var prometheus struct {

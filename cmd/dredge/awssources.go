@@ -39,12 +39,22 @@ type awsSources struct {
 
 // newAWSSources makes what identity.ec2 and identity.ecs configure. They ask nobody anything before they run.
 func newAWSSources(c config.Config, base aws.Config, log zerolog.Logger, reg prometheus.Registerer) (awsSources, error) {
-	var out awsSources
 	names, err := app.New(c.Identity.Names)
 	if err != nil {
-		return out, fmt.Errorf("identity.names: %w", err)
+		return awsSources{}, fmt.Errorf("identity.names: %w", err)
 	}
+	out, err := newAWSSourcesNaming(c, base, names, log, reg)
 	out.names = names
+	return out, err
+}
+
+// endpointNamer says what an endpoint's application is called.
+type endpointNamer interface {
+	Name(tags map[string]string, ep *event.Endpoint, wl *event.Workload)
+}
+
+func newAWSSourcesNaming(c config.Config, base aws.Config, names endpointNamer, log zerolog.Logger, reg prometheus.Registerer) (awsSources, error) {
+	var out awsSources
 	if c.Identity.EC2.Enabled() {
 		src, err := ec2.New(c.Identity.EC2, ec2.Deps{
 			AWS: base, EC2Endpoint: c.AWS.EC2Endpoint, STSEndpoint: c.AWS.STSEndpoint, SQSEndpoint: c.AWS.SQSEndpoint, Names: names, Log: log, Registerer: reg,

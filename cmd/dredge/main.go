@@ -70,6 +70,7 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newDrainCmd(),
 		newReloadCmd(),
 		newCoverageCmd(),
+		newNamesCmd(),
 		newDocsCmd(),
 		newVersionCmd(),
 	)

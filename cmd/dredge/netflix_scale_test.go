@@ -90,6 +90,145 @@ func (w *slowWorker) desired() (n int, why string, ok bool) {
 	return n, why, true
 }
 
+// scaledFleet is a stream with as many workers as the first of them says that there should be, asked every scaleEvery.
+type scaledFleet struct {
+	t         *testing.T
+	server    *awsfake.Server
+	table     lease.Store
+	capacity  float64 // bytes a second of one worker
+	configure func(c *kinesis.Config)
+	workers   []*slowWorker
+	started   int
+	put       int
+	desired   int
+	record    int     // bytes of one record
+	gone      float64 // bytes that stopped workers handled
+}
+
+const (
+	scaleEvery  = 15 * time.Second
+	scaleStream = "flows"
+)
+
+func newScaledFleet(t *testing.T, shards int, capacity float64, configure func(c *kinesis.Config)) *scaledFleet {
+	t.Helper()
+	f := &scaledFleet{t: t, server: awsfaketest.NewServer(t, awsfake.Config{}), table: lease.NewMemory(), capacity: capacity, configure: configure, desired: 1, record: 1000}
+	if err := f.server.Kinesis().CreateStream(scaleStream, shards); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *scaledFleet) start() {
+	f.t.Helper()
+	f.started++
+	w := &slowWorker{capacity: f.capacity, done: make(chan error, 1), usage: usageMeter{at: time.Now()}}
+	cfg := kinesis.DefaultConfig()
+	cfg.Application, cfg.StreamName, cfg.WorkerID = "app", scaleStream, fmt.Sprintf("dredge-%d", f.started)
+	f.configure(&cfg)
+	var err error
+	w.Worker, err = kinesis.New(cfg, kinesis.Deps{
+		Kinesis: awsfaketest.Kinesis(f.server, kinesis.FastAnswers), Leases: f.table, Processor: w, Budget: w, Log: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(f.t.Context())
+	w.cancel = cancel
+	go func() { w.done <- w.Run(ctx) }()
+	f.workers = append(f.workers, w)
+}
+
+func (f *scaledFleet) stop() {
+	f.t.Helper()
+	last := f.workers[len(f.workers)-1]
+	f.workers = f.workers[:len(f.workers)-1]
+	last.cancel()
+	if err := <-last.done; err != nil {
+		f.t.Error(err)
+	}
+	f.gone += last.handled
+}
+
+// handled is what all workers have handled, those that were stopped too.
+func (f *scaledFleet) handled() float64 {
+	sum := f.gone
+	for _, w := range f.workers {
+		w.mu.Lock()
+		sum += w.handled
+		w.mu.Unlock()
+	}
+	return sum
+}
+
+func (f *scaledFleet) end() {
+	for len(f.workers) > 0 {
+		f.stop()
+	}
+}
+
+// write puts records of that many bytes together into the stream.
+func (f *scaledFleet) write(bytes int) {
+	f.t.Helper()
+	record := []byte(strings.Repeat("x", f.record))
+	for range bytes / f.record {
+		f.put++
+		if _, _, err := f.server.Kinesis().Put(scaleStream, fmt.Sprint(f.put), record); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// step lets d pass with rate bytes a second, as an autoscaler sees it; until, when it is given, ends it. It returns how long it took.
+func (f *scaledFleet) step(d time.Duration, rate int, until func() bool) time.Duration {
+	f.t.Helper()
+	began := time.Now()
+	for time.Since(began) < d {
+		for range int(scaleEvery / time.Second) {
+			f.write(rate)
+			<-time.After(time.Second)
+		}
+		synctest.Wait()
+		f.follow(time.Since(began))
+		if until != nil && until() {
+			break
+		}
+	}
+	return time.Since(began)
+}
+
+// follow asks the workers how many there should be, and makes it so.
+func (f *scaledFleet) follow(at time.Duration) {
+	f.t.Helper()
+	open := 0
+	for _, sh := range f.server.Kinesis().Shards(scaleStream) {
+		if sh.Closed.IsZero() {
+			open++
+		}
+	}
+	for i, w := range f.workers {
+		n, why, ok := w.desired()
+		if !ok {
+			continue
+		}
+		if n > 16 || n < 1 {
+			f.t.Fatalf("%d workers desired for %d open shards: %s", n, open, why)
+		}
+		if i == 0 { // they answer in turn behind a service; one is enough here
+			if n != f.desired {
+				f.t.Logf("%4.0f s: %d -> %d workers of %d open shards: %s", at.Seconds(), f.desired, n, open, why)
+			}
+			f.desired = n
+		}
+	}
+	for len(f.workers) < f.desired {
+		f.start()
+	}
+	for len(f.workers) > f.desired {
+		f.stop()
+	}
+}
+
 // TestA2DesiredWorkersFollowShardsAndLoad: a stream goes from 4 shards to 16 with thirteen times the traffic, and back; the number of workers is what
 // /scale says, asked every 15 seconds. It rises within 2 minutes, comes to rest at what the traffic needs, falls at once where there are fewer shards
 // and otherwise only after the cool-down, and is never above the shards.
@@ -98,142 +237,50 @@ func TestA2DesiredWorkersFollowShardsAndLoad(t *testing.T) {
 		const (
 			capacity  = 50_000.0 // bytes a second of one worker
 			low, high = 15_000, 200_000
-			every     = 15 * time.Second
-			name      = "flows"
 		)
-		server := awsfaketest.NewServer(t, awsfake.Config{})
-		if err := server.Kinesis().CreateStream(name, 4); err != nil {
+		f := newScaledFleet(t, 4, capacity, func(c *kinesis.Config) { c.ReadsPerSecond, c.IdleWait = 0.5, 2*time.Second }) // to be done sooner
+		defer f.end()
+		f.start()
+
+		f.step(4*time.Minute, low, nil)
+		if f.desired != 1 {
+			t.Errorf("%d workers desired for %d bytes a second, want 1", f.desired, low)
+		}
+		if err := f.server.Kinesis().Reshard(scaleStream, 16); err != nil {
 			t.Fatal(err)
 		}
-		table := lease.NewMemory()
-		var workers []*slowWorker
-		started := 0
-		start := func() {
-			t.Helper()
-			started++
-			w := &slowWorker{capacity: capacity, done: make(chan error, 1), usage: usageMeter{at: time.Now()}}
-			cfg := kinesis.DefaultConfig()
-			cfg.Application, cfg.StreamName, cfg.WorkerID = "app", name, fmt.Sprintf("dredge-%d", started)
-			cfg.ReadsPerSecond, cfg.IdleWait = 0.5, 2*time.Second // to be done sooner
-			var err error
-			w.Worker, err = kinesis.New(cfg, kinesis.Deps{
-				Kinesis: awsfaketest.Kinesis(server, kinesis.FastAnswers), Leases: table, Processor: w, Budget: w, Log: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			w.cancel = cancel
-			go func() { w.done <- w.Run(ctx) }()
-			workers = append(workers, w)
-		}
-		stop := func() {
-			t.Helper()
-			last := workers[len(workers)-1]
-			workers = workers[:len(workers)-1]
-			last.cancel()
-			if err := <-last.done; err != nil {
-				t.Error(err)
-			}
-		}
-		defer func() {
-			for len(workers) > 0 {
-				stop()
-			}
-		}()
-		start()
-
-		record := []byte(strings.Repeat("x", 1000))
-		put := 0
-		desired := 1
-		// step lets d pass with that much traffic, as an autoscaler sees it; until, when it is given, ends it.
-		step := func(d time.Duration, rate int, until func() bool) time.Duration {
-			t.Helper()
-			began := time.Now()
-			for time.Since(began) < d {
-				for range int(every / time.Second) {
-					for range rate / len(record) {
-						put++
-						if _, _, err := server.Kinesis().Put(name, fmt.Sprint(put), record); err != nil {
-							t.Fatal(err)
-						}
-					}
-					<-time.After(time.Second)
-				}
-				synctest.Wait()
-				open := 0
-				for _, sh := range server.Kinesis().Shards(name) {
-					if sh.Closed.IsZero() {
-						open++
-					}
-				}
-				for i, w := range workers {
-					n, why, ok := w.desired()
-					if !ok {
-						continue
-					}
-					if n > 16 || n < 1 {
-						t.Fatalf("%d workers desired for %d open shards: %s", n, open, why)
-					}
-					if i == 0 { // they answer in turn behind a service; one is enough here
-						if n != desired {
-							t.Logf("%4.0f s: %d -> %d workers of %d open shards: %s", time.Since(began).Seconds(), desired, n, open, why)
-						}
-						desired = n
-					}
-				}
-				for len(workers) < desired {
-					start()
-				}
-				for len(workers) > desired {
-					stop()
-				}
-				if until != nil && until() {
-					break
-				}
-			}
-			return time.Since(began)
-		}
-
-		step(4*time.Minute, low, nil)
-		if desired != 1 {
-			t.Errorf("%d workers desired for %d bytes a second, want 1", desired, low)
-		}
-		if err := server.Kinesis().Reshard(name, 16); err != nil {
-			t.Fatal(err)
-		}
-		up := step(10*time.Minute, high, func() bool { return desired > 1 })
+		up := f.step(10*time.Minute, high, func() bool { return f.desired > 1 })
 		if up > 2*time.Minute {
 			t.Errorf("more workers were desired after %s, want within 2m", up)
 		}
-		step(9*time.Minute, high, nil)
+		f.step(9*time.Minute, high, nil)
 		// 200 kB/s need 4 workers at 100 % and 5.7 at 70 %.
-		if desired < 5 || desired > 10 {
-			t.Errorf("%d workers desired for %d bytes a second and %.0f of one worker, want about 6", desired, high, capacity)
+		if f.desired < 5 || f.desired > 10 {
+			t.Errorf("%d workers desired for %d bytes a second and %.0f of one worker, want about 6", f.desired, high, capacity)
 		}
-		for _, w := range workers {
+		for _, w := range f.workers {
 			if behind := w.Status().Behind; behind > 10*time.Second {
 				t.Errorf("%s is %s behind with as many workers as it asked for", w.ID(), behind)
 			}
 		}
 
-		if err := server.Kinesis().Reshard(name, 4); err != nil {
+		if err := f.server.Kinesis().Reshard(scaleStream, 4); err != nil {
 			t.Fatal(err)
 		}
-		fewer := step(5*time.Minute, low, func() bool { return desired <= 4 })
+		fewer := f.step(5*time.Minute, low, func() bool { return f.desired <= 4 })
 		if fewer > time.Minute {
 			t.Errorf("more workers than shards were desired for %s after the merge", fewer)
 		}
-		if desired < 2 {
-			t.Errorf("%d workers desired %s after the traffic fell, before the cool-down of %s", desired, fewer, coolDown)
+		if f.desired < 2 {
+			t.Errorf("%d workers desired %s after the traffic fell, before the cool-down of %s", f.desired, fewer, coolDown)
 		}
-		down := step(20*time.Minute, low, func() bool { return desired == 1 })
-		if desired != 1 || fewer+down < coolDown {
-			t.Errorf("%d workers desired %s after the traffic fell, want 1, and not before %s", desired, fewer+down, coolDown)
+		down := f.step(20*time.Minute, low, func() bool { return f.desired == 1 })
+		if f.desired != 1 || fewer+down < coolDown {
+			t.Errorf("%d workers desired %s after the traffic fell, want 1, and not before %s", f.desired, fewer+down, coolDown)
 		}
-		step(3*time.Minute, low, func() bool {
-			if desired != 1 {
-				t.Errorf("%d workers desired at rest, want 1", desired)
+		f.step(3*time.Minute, low, func() bool {
+			if f.desired != 1 {
+				t.Errorf("%d workers desired at rest, want 1", f.desired)
 			}
 			return false
 		})

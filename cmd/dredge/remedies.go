@@ -25,7 +25,7 @@ var remedies = map[metadata.Reason]string{ //nolint:gochecknoglobals // read-onl
 	metadata.NoWatermark:       "add a source for this VPC's account: identity.ec2.accounts; an identity file must tell progress or set complete",
 	metadata.SecondOwner:       "nothing: it changed hands during the flow, and a guess could be wrong",
 	metadata.NearHandover:      "nothing: it changed hands within a minute of the flow; a queue of changes (queue_url) makes the borders narrower",
-	metadata.StartsBeforeOwner: "a queue of changes (identity.ec2.accounts[].queue_url) tells starts sooner and more exactly than listings",
+	metadata.StartsBeforeOwner: "a queue of changes (identity.ec2.queue_url) tells starts sooner and more exactly than listings",
 	metadata.EndsAfterOwner:    "nothing: the flow outlived its owner",
 	metadata.OwnerGap:          "nothing, if the owner really went away; else look at the source's errors",
 	metadata.WorkloadChanged:   "nothing: what runs there changed during the flow",

@@ -81,7 +81,7 @@ func (s *statusPage) status() page.Status {
 	}
 	for _, r := range s.pipeline.Rejects() {
 		out.Rejected = append(out.Rejected, page.Reject{
-			Time: r.Time, Partition: r.Partition, Position: string(r.At), Index: r.Index, Reason: r.Reason, Detail: r.Detail, Line: r.Line,
+			Time: r.Time, Partition: r.Partition, Position: string(r.At), Index: r.Index, Reason: r.Reason, Detail: r.Detail, LogGroup: r.LogGroup, Line: r.Line,
 		})
 	}
 	out.LogGroups = s.logGroups()

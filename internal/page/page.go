@@ -108,6 +108,7 @@ type Reject struct {
 	Index     int       `json:"index"`
 	Reason    string    `json:"reason"`
 	Detail    string    `json:"detail"`
+	LogGroup  string    `json:"log_group"`
 	Line      string    `json:"line"`
 }
 

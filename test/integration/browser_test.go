@@ -3,7 +3,12 @@
 package integration
 
 import (
+	"bytes"
 	"context"
+	"image"
+	"image/color"
+	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,7 +73,7 @@ func newTab(t *testing.T, browser context.Context, s screen) *tab {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(browser)
 	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // nine views, on a machine that may be busy
 	t.Cleanup(cancel)
 	b := &tab{t: t, ctx: ctx}
 	viewport := []chromedp.EmulateViewportOption{}
@@ -161,15 +166,63 @@ func (b *tab) quiet(home string) {
 	}
 }
 
-// shot saves a picture of the whole page in the folder that DREDGE_SHOTS names, if it is set.
+// script runs statements in the page.
+func (b *tab) script(statements string) {
+	b.t.Helper()
+	eval[bool](b, "(() => { "+statements+"; return true; })()")
+}
+
+// shot saves a picture of what the screen shows in the folder that DREDGE_SHOTS names, if it is set.
 func (b *tab) shot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("DREDGE_SHOTS")
 	if dir == "" {
 		return
 	}
-	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	b.ok(err)
+	picture, err = fewColours(picture)
 	b.ok(err)
 	b.ok(os.MkdirAll(dir, 0o755))
 	b.ok(os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600))
+}
+
+// fewColours writes a PNG anew with the 256 colours that it has most of, which makes a third of it.
+func fewColours(data []byte) ([]byte, error) {
+	src, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	coarse := func(c color.Color) color.RGBA { // colours that nobody tells apart are one
+		r, g, b, _ := c.RGBA()
+		return color.RGBA{uint8(r>>8) &^ 3, uint8(g>>8) &^ 3, uint8(b>>8) &^ 3, 255}
+	}
+	counts := map[color.RGBA]int{}
+	area := src.Bounds()
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			counts[coarse(src.At(x, y))]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int { return counts[b] - counts[a] })
+	palette := color.Palette{}
+	for _, c := range colours[:min(256, len(colours))] {
+		palette = append(palette, c)
+	}
+	nearest := map[color.RGBA]uint8{}
+	out := image.NewPaletted(area, palette)
+	for y := area.Min.Y; y < area.Max.Y; y++ {
+		for x := area.Min.X; x < area.Max.X; x++ {
+			c := coarse(src.At(x, y))
+			i, ok := nearest[c]
+			if !ok {
+				i = uint8(palette.Index(c))
+				nearest[c] = i
+			}
+			out.SetColorIndex(x, y, i)
+		}
+	}
+	var small bytes.Buffer
+	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, out)
+	return small.Bytes(), err
 }

@@ -147,6 +147,16 @@ druid:
 			t.Errorf("%s answers %.100q", q.Name, out)
 		}
 	}
+	// The dashboard Traffic has data in every panel.
+	for _, p := range panels(t) {
+		if p.source != "druid" {
+			continue
+		}
+		sql := strings.NewReplacer(`"flows_1m"`, `"`+name+`_1m"`, "${__from}", "0", "${__to}", "4102444800000", "$app", "").Replace(p.sql)
+		if answer, err := client.Query(t.Context(), sql); err != nil || len(answer.Rows) == 0 {
+			t.Errorf("panel %q of %s has no data: %v", p.title, p.file, err)
+		}
+	}
 	// A suspended supervisor publishes; the rows stay.
 	if err := client.Suspend(t.Context(), name); err != nil {
 		t.Fatal(err)

@@ -1,21 +1,7 @@
 // Look up an address: who had it at a time, why, and everybody on a time line. What the server says is text, never markup.
+import { $, ask as fetchJSON, element } from "./dom.js";
 
-const $ = (id) => document.getElementById(id);
-
-function element(tag, className, text) {
-  const e = document.createElement(tag);
-  if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
-  return e;
-}
-
-async function ask(path, params) {
-  const q = new URLSearchParams(Object.entries(params).filter(([, v]) => v));
-  const answer = await fetch(`${path}?${q}`, { signal: AbortSignal.timeout(10000) });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.error ?? `status ${answer.status}`);
-  return body;
-}
+const ask = (path, params) => fetchJSON(`${path}?${new URLSearchParams(Object.entries(params).filter(([, v]) => v))}`);
 
 const short = (t) => (t ? t.replace("T", " ").replace(/\.000Z$/, "Z") : "–");
 
@@ -50,7 +36,7 @@ function card(a) {
   title.append(element("span", "pill " + (a.named ? "good" : "bad"), a.grade));
   const e = a.endpoint ?? {}, w = a.workload ?? {};
   box.append(title, facts([
-    ["app", w.app], ["why", a.why], ["at", short(a.at)], ["owner", e.owner], ["endpoint", [e.kind, e.name, e.instance, e.az].filter(Boolean).join(" ")],
+    ["app", w.app], ["why", a.why], ["at", short(a.at)], ["owner", e.owner], ["endpoint", [...new Set([e.kind, e.name, e.instance, e.az])].filter(Boolean).join(" ")],
     ["tenure", a.from ? `${short(a.from)} to ${a.to ? short(a.to) : "now"}` : ""], ["cluster", w.cluster],
     ["account", [w.account, w.region].filter(Boolean).join(" ")], ["network", a.network],
     ["candidates", (a.candidates ?? []).map((c) => `${c.endpoint.owner} ${c.workload?.app ?? ""}`.trim()).join(", ")],
@@ -95,10 +81,9 @@ function drawLine(tenures, at) {
   }));
 }
 
-async function lookUp() {
+async function find() {
   const ip = encodeURIComponent($("ip").value.trim()), at = $("at").value.trim(), scope = $("scope").value.trim();
   if (!ip) return;
-  history.replaceState(null, "", "?" + new URLSearchParams([["ip", $("ip").value.trim()], ["at", at], ["scope", scope]].filter(([, v]) => v)));
   $("problem").hidden = true;
   try {
     const [now, past] = await Promise.all([ask(`/v1/ip/${ip}`, { at, scope }), ask(`/v1/ip/${ip}/history`, { scope })]);
@@ -111,27 +96,23 @@ async function lookUp() {
     $("problem").textContent = e.message;
     $("problem").hidden = false;
   }
-  document.documentElement.dataset.drawn = "true";
+  document.documentElement.dataset.found = "true";
 }
 
-async function health() {
-  try {
-    const answer = await fetch("/readyz", { signal: AbortSignal.timeout(5000) });
-    const body = await answer.json();
-    $("health").textContent = body.ready ? "all is told" : body.checks.identity;
-    $("health").className = "pill " + (body.ready ? "good" : "bad");
-  } catch {
-    $("health").textContent = "no answer from dredge sonar";
-    $("health").className = "pill bad";
-  }
-  setTimeout(health, 5000);
+// lookUp fills the form and asks.
+export function lookUp(ip, at, scope) {
+  for (const [id, value] of Object.entries({ ip, at, scope })) $(id).value = value;
+  return find();
+}
+
+// onAsk is called with the question before each one that a person asks.
+let onAsk = () => {};
+export function setOnAsk(f) {
+  onAsk = f;
 }
 
 $("ask").addEventListener("submit", (e) => {
   e.preventDefault();
-  lookUp();
+  onAsk($("ip").value.trim(), $("at").value.trim(), $("scope").value.trim());
+  find();
 });
-const given = new URLSearchParams(location.search);
-for (const name of ["ip", "at", "scope"]) $(name).value = given.get(name) ?? "";
-if (given.get("ip")) lookUp();
-health();

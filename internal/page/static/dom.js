@@ -1,0 +1,80 @@
+// What every view is built with. All text goes through textContent, so nothing from a log line can become markup.
+
+export const $ = (id) => document.getElementById(id);
+
+export function element(tag, className, text) {
+  const e = document.createElement(tag);
+  if (className) e.className = className;
+  if (text !== undefined) e.textContent = text;
+  return e;
+}
+
+export function link(href, className, text) {
+  const a = element("a", className, text);
+  a.href = href;
+  return a;
+}
+
+// rows replaces a table's body. With none, the table is hidden and the .empty beside it is shown.
+export function rows(table, items) {
+  $(table).tBodies[0].replaceChildren(...items);
+  const empty = $(table).parentElement.querySelector(`.empty[data-of="${table}"]`) ?? $(table).parentElement.querySelector(".empty:not([data-of])");
+  if (empty) {
+    empty.hidden = items.length > 0;
+    $(table).hidden = items.length === 0;
+  }
+}
+
+// row makes a row of [class, text or node] cells.
+export function row(className, ...cells) {
+  const tr = element("tr", className);
+  tr.append(...cells.map(([cls, content]) => {
+    const td = element("td", cls);
+    td.append(content ?? "");
+    return td;
+  }));
+  return tr;
+}
+
+// bar is a cell whose background shows a share of the greatest.
+export function bar(share, content) {
+  const td = element("td", "bar");
+  td.style.setProperty("--share", share);
+  const span = element("span");
+  span.append(content);
+  td.append(span);
+  return td;
+}
+
+export function sum(map) {
+  return Object.values(map ?? {}).reduce((a, b) => a + b, 0);
+}
+
+// ask fetches JSON of this server; an error is what the server said.
+export async function ask(path, options = {}) {
+  const answer = await fetch(path, { signal: AbortSignal.timeout(10000), ...options });
+  const text = await answer.text();
+  let body;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw new Error(`status ${answer.status}`);
+  }
+  if (!answer.ok) throw new Error(body.error ?? `status ${answer.status}`);
+  return body;
+}
+
+// sortable makes the headings of a table buttons that call change(key, down).
+export function sortable(table, change) {
+  for (const th of $(table).tHead.querySelectorAll("th[data-key]")) {
+    const button = element("button", "sort", th.textContent);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      const down = th.getAttribute("aria-sort") !== "descending";
+      for (const other of $(table).tHead.querySelectorAll("th[data-key]")) other.removeAttribute("aria-sort");
+      th.setAttribute("aria-sort", down ? "descending" : "ascending");
+      change(th.dataset.key, down);
+    });
+    th.replaceChildren(button);
+  }
+}
