@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -229,7 +230,7 @@ func billOf(info *buildinfo.BuildInfo, sum [sha256.Size]byte, version string, st
 	b.Metadata.Timestamp = stamp.Format(time.RFC3339)
 	b.Metadata.Component = component{
 		Type: "application", Ref: "dredge", Name: "dredge", Version: version, PURL: "pkg:golang/dredge@" + version,
-		Hashes: []hash{{"SHA-256", fmt.Sprintf("%x", sum)}},
+		Hashes: []hash{{"SHA-256", hex.EncodeToString(sum[:])}},
 	}
 	goVersion := strings.TrimPrefix(info.GoVersion, "go")
 	b.Components = append(b.Components, component{Type: "platform", Ref: "std", Name: "stdlib", Version: goVersion, PURL: "pkg:golang/stdlib@" + goVersion})

@@ -128,7 +128,7 @@ func watch(t *testing.T, server *httptest.Server, filter string) <-chan string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := server.Client().Do(req)
+	resp, err := server.Client().Do(req) //nolint:bodyclose // closed by the goroutine below
 	if err != nil {
 		t.Fatal(err)
 	}

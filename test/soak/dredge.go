@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -16,8 +17,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/goccy/go-yaml"
 
 	"dredge/internal/page"
 )
@@ -55,7 +54,7 @@ func startDredge(ctx context.Context, p plan, w *world, dir string) (*process, e
 		},
 		"sink": map[string]any{"type": "file", "file": map[string]any{"path": "-"}},
 	}
-	text, err := yaml.Marshal(config)
+	text, err := json.Marshal(config) // which is YAML, too
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +147,7 @@ func (d *process) get(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read only
+	defer resp.Body.Close()
 	return io.ReadAll(resp.Body)
 }
 
@@ -167,8 +166,7 @@ func (d *process) end() (rows, twice int64, err error) {
 	case err = <-d.done:
 	case <-time.After(time.Minute):
 		_ = d.cmd.Process.Kill() // as above
-		<-d.done
-		err = fmt.Errorf("did not end within a minute of SIGTERM")
+		err = errors.Join(errors.New("did not end within a minute of SIGTERM"), <-d.done)
 	}
 	rows, twice = d.counts()
 	return rows, twice, err
