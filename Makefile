@@ -83,7 +83,7 @@ sim-scale: ## a day of autoscaling: a model of stream and workers around the rea
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
-build: ## the static binary, in bin/dredge
+.PHONY: pictures soak release sim-scale
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
 .PHONY: help demo test full race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
