@@ -19,13 +19,13 @@ import (
 type idSink struct {
 	mu  sync.Mutex
 	ids map[string]string
-	n   int
 }
 
+// rows is how many different rows came: when a shard changes hands some come again.
 func (s *idSink) rows() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.n
+	return len(s.ids)
 }
 
 func (s *idSink) Open(context.Context, string) (sink.Writer, stream.Position, error) {
@@ -39,7 +39,6 @@ func (w idWriter) Write(_ context.Context, b *row.Batch, _ stream.Position, done
 	for i := range b.Rows {
 		r := &b.Rows[i]
 		w.to.ids[row.RowID(b, r)] = fmt.Sprintf("%s %v:%d>%v:%d %d %d", r.InterfaceID, r.Src.Addr, r.Src.Port, r.Dst.Addr, r.Dst.Port, r.Start, r.Bytes)
-		w.to.n++
 	}
 	w.to.mu.Unlock()
 	done(nil)
