@@ -33,6 +33,17 @@ func TestBooksBalanceUnderFaults(t *testing.T) {
 	})
 }
 
+// A payload whose last line fills a slice ends in the next one, without a row: the sink must hear of its end all the same, or it would
+// never commit the parts before.
+func TestPayloadThatEndsWithItsSlice(t *testing.T) {
+	made := map[string][]byte{}
+	for n := 700; n < 760; n++ { // 64 KiB of lines lie among these
+		synctest.Test(t, func(t *testing.T) {
+			checkUnderFaults(t, made, []int{n}, []int{1}, nil, 1, true, false)
+		})
+	}
+}
+
 func checkUnderFaults(t *testing.T, made map[string][]byte, sizes, bad, faults []int, perChunk int, fencing, keep bool) {
 	t.Helper()
 	r := newRig(t, func(c *Config, _ *Deps) { c.Slice = 64 * KiB })

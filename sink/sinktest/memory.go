@@ -201,12 +201,12 @@ func (m *Memory) Open(ctx context.Context, partition string) (sink.Writer, strea
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.partition(partition)
-	w := &memoryWriter{m: m, p: p, partition: partition, last: p.at}
+	w := &memoryWriter{m: m, p: p, partition: partition}
 	p.owner = w
-	if !m.Fencing {
-		return w, "", nil
+	if m.Fencing {
+		w.last = p.at
 	}
-	return w, p.at, nil
+	return w, w.last, nil
 }
 
 // memoryWriter's fields other than acks are guarded by m.mu. Done functions run under it, so they must not call Memory.
@@ -221,6 +221,8 @@ type memoryWriter struct {
 	ready int
 	last  stream.Position
 	timer *time.Timer
+	// gone says that Fail or Close dropped what was pending: nothing may be committed any more.
+	gone bool
 }
 
 type memoryWrite struct {
@@ -256,6 +258,10 @@ func (w *memoryWriter) Write(ctx context.Context, b *row.Batch, last stream.Posi
 	}
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
+	if w.gone { // since the entry was handed over; whoever dropped the others tells about it, too
+		w.m.unhold(len(rows))
+		return nil
+	}
 	w.pending = append(w.pending, memoryWrite{rows: rows, last: last, advanced: last != w.last, entry: e})
 	w.last = last
 	if w.m.Delay == 0 {
@@ -326,7 +332,7 @@ func (w *memoryWriter) drop() {
 	for _, write := range w.pending {
 		w.m.unhold(len(write.rows))
 	}
-	w.pending, w.ready = nil, 0
+	w.pending, w.ready, w.gone = nil, 0, true
 	if w.timer != nil {
 		w.timer.Stop()
 		w.timer = nil

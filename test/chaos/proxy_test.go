@@ -36,7 +36,11 @@ func TestCommitFaults(t *testing.T) {
 		of   transactionKey
 		want lost
 	}{
-		{transactionKey{}, loseNothing}, {one, loseAnswer}, {one, loseRequest}, {two, loseRequest}, {two, loseRequest},
+		{transactionKey{}, loseNothing},
+		{one, loseAnswer},
+		{one, loseRequest},
+		{two, loseRequest},
+		{two, loseRequest},
 		{transactionKey{"a", 1, 2}, loseNothing},
 	} {
 		if got := f.meet(step.of); got != step.want {
