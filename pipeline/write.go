@@ -122,7 +122,7 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 	}
 	// Letters without rows go through the sink, too: one that keeps letters in its commits needs their position. And so does the end of a
 	// payload of which parts were handed over: the sink does not commit those before it hears of a position behind them.
-	if made == 0 && !e.letters && !(e.report && h.cut) {
+	if made == 0 && !e.letters && (!e.report || !h.cut) {
 		h.p.budget.release(classUnacked, share)
 		if e.report {
 			e.settled = true
