@@ -40,7 +40,7 @@ echo "$name: DynamoDB Local at $DREDGE_TEST_DYNAMODB, kinesis-mock at $DREDGE_TE
 
 log=$DREDGE_STACK_STATE/go-test.log
 status=0
-go test -tags integration -count=1 -timeout 10m -v "$@" ./test/integration/... 2>&1 | tee "$log" | grep -v '^=== ' || status=$?
+go test -tags integration -count=1 -timeout 14m -v "$@" ./test/integration/... 2>&1 | tee "$log" | grep -v '^=== ' || status=$?
 if [ $# = 0 ]; then
   echo "$name: Amazon's Java KCL"
   TIMEOUT=8m test/interop/run.sh -run '^TestShort$' 2>&1 | tee -a "$log" | grep -v '^=== ' || status=$?
