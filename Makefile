@@ -8,7 +8,7 @@ STACK := kafka druid dynamodb-local kinesis-mock
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## the whole system on this machine: simulator, fake Kinesis, worker, Kafka broker, page (Ctrl-C ends it)
 	@$(GO) run ./cmd/dredge demo $(ARGS)
@@ -64,6 +64,7 @@ chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers 
 
 chaos-s3: ## gatherers and workers that read S3 exactly once, killed at random; every row counted (15 minutes; ARGS="-duration 60s" for a short one)
 	$(GO) run ./test/chaoss3 -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-s3.md $(ARGS)
+
 pictures: ## take the pictures of the page for docs/pictures, of the running demo (needs chromium)
 	rm -rf bin/pictures && DREDGE_SHOTS=$(CURDIR)/bin/pictures DREDGE_TEST_CHROMIUM=$$(command -v chromium) \
 		$(GO) test -tags integration -count=1 -timeout 20m -run 'TestDemo/Page' ./test/integration
@@ -83,9 +84,8 @@ sim-scale: ## a day of autoscaling: a model of stream and workers around the rea
 generate: ## rewrite docs/reference from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
 
-.PHONY: pictures soak release sim-scale
+build: ## bin/dredge, static and reproducible
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
-.PHONY: help demo test full race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
-.PHONY: help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once chaos-s3 generate build truth
-.PHONY: pictures soak release sim-scale help demo test full race lint bench fuzz integration interop stack-up stack-down stack-status chaos chaos-exactly-once generate build truth
+.PHONY: help demo test full truth race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status \
+	chaos chaos-exactly-once chaos-s3 pictures soak release sim-scale generate build
