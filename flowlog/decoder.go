@@ -25,7 +25,8 @@ func NewDecoder() *Decoder { return &Decoder{} }
 // text that a person needs comes from Explain. A nil f is the default format. A line end is cut off; spaces around the
 // line are ignored, and a run of them between two fields is one separator.
 //
-// NODATA and SKIPDATA lines are records with that Status; when they carry counters, those are kept.
+// NODATA and SKIPDATA lines are records with that Status; when they carry counters, those are kept. A port, protocol or code
+// that no flow can have does not make them faulty, as they are no flows: it is absent from Present and stays in the text.
 func (d *Decoder) Append(b *Batch, f *Format, line []byte, origin, index uint32) Reason {
 	if f == nil {
 		f = defaultFormat
@@ -76,6 +77,7 @@ func (d *Decoder) fields(r *Record, f *Format, line []byte, spans []span) bool {
 	}
 	spans = spans[:len(columns)]
 	var present FieldSet
+	unreal := false // a number that its type can hold and no flow can have
 	for k := range columns {
 		c := &columns[k]
 		at := int(spans[k].off)
@@ -88,7 +90,17 @@ func (d *Decoder) fields(r *Record, f *Format, line []byte, spans []span) bool {
 		case kindText: // not kept
 		case kindInt, kindTime:
 			v, ok := scanUint(line, at, end)
-			if !ok || v > c.limit || !r.setInt(c.field, v) {
+			if !ok {
+				return false
+			}
+			if v > c.limit {
+				if v > c.field.widest() {
+					return false
+				}
+				unreal = true
+				continue
+			}
+			if !r.setInt(c.field, v) {
 				return false
 			}
 		case kindAddr:
@@ -128,6 +140,9 @@ func (d *Decoder) fields(r *Record, f *Format, line []byte, spans []span) bool {
 		present[1] |= c.bit[1]
 	}
 	r.Present = present
+	if unreal && !r.Status.idle() {
+		return false
+	}
 	return r.End >= r.Start || !present.Has(FieldStart) || !present.Has(FieldEnd)
 }
 

@@ -197,6 +197,8 @@ func TestReject(t *testing.T) {
 	f("", strings.Replace(lineOK, " 4249 ", " 9223372036854775808 ", 1), ReasonIntegerRange, "bytes")
 	f("", strings.Replace(lineOK, " 4249 ", " 18446744073709551617 ", 1), ReasonIntegerRange, "bytes")
 	f("", strings.Replace(lineOK, "2 1234", "2147483648 1234", 1), ReasonIntegerRange, "version")
+	f("log-status protocol", "NODATA 2147483648", ReasonIntegerRange, "0 to 255")
+	f("protocol srcport log-status", "256 x NODATA", ReasonBadInteger, "srcport")
 	f("tcp-flags", "256", ReasonIntegerRange, "0 to 255")
 	f("traffic_path", "300", ReasonIntegerRange, "0 to 255")
 	f("packets-lost-blackhole", "99999999999999999999", ReasonIntegerRange, "packets-lost-blackhole")
@@ -235,6 +237,12 @@ func TestAccept(t *testing.T) {
 	})
 	// Counters on a SKIPDATA record are kept.
 	f("", strings.Replace(lineOK, "OK", "SKIPDATA", 1), func(r *Record) bool { return r.Status == StatusSkipData && r.Packets == 20 })
+	// A published file has a port number as protocol of a record without data (consumer/s3/testdata/flows.parquet).
+	noData := "2 123456789010 eni-202010ab 198.51.100.7 192.0.2.156 80 100 8080 - - 1439387263 1439387264 - NODATA"
+	f("", noData, func(r *Record) bool {
+		return r.Status == StatusNoData && r.DstPort == 100 && r.Protocol == 0 && !r.Present.Has(FieldProtocol) &&
+			bytes.Contains(AppendJSON(nil, r), []byte(`"protocol":8080,`))
+	})
 	f("", strings.Replace(lineOK, "123456789010", "unknown", 1), func(r *Record) bool { return r.AccountID == "unknown" })
 	f("", strings.Replace(lineOK, "eni-1235b8ca123456789", "-", 1), func(r *Record) bool { return r.InterfaceID == "" && !r.Present.Has(FieldInterfaceID) })
 	f("", "  "+strings.ReplaceAll(lineOK, " ", "   ")+"  \r\n", func(r *Record) bool { return r.DstPort == 22 && string(r.Text(FieldLogStatus)) == "OK" })

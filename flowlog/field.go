@@ -287,6 +287,11 @@ func (f Field) limit() uint64 {
 	case FieldProtocol, FieldTCPFlags, FieldTrafficPath:
 		return 1<<8 - 1
 	}
+	return f.widest()
+}
+
+// widest is the largest value that the type of an integer field holds.
+func (f Field) widest() uint64 {
 	if catalogue[f].Type == Int32 {
 		return 1<<31 - 1
 	}

@@ -62,6 +62,9 @@ func (s Status) String() string {
 	}
 }
 
+// idle says that a record of this status is no flow, whatever else stands in it.
+func (s Status) idle() bool { return s == StatusNoData || s == StatusSkipData }
+
 // Direction is the flow-direction, relative to the recording interface.
 type Direction uint8
 

@@ -167,6 +167,9 @@ func diagnose(f *Format, line []byte) (reason Reason, at int, value []byte) {
 			continue
 		}
 		reason, t := checkField(c, text)
+		if reason == ReasonIntegerRange && checkInt(text, c.field.widest()) == ReasonNone && statusOf(f, line).idle() {
+			continue
+		}
 		if reason != ReasonNone {
 			return reason, i, text
 		}
@@ -181,6 +184,18 @@ func diagnose(f *Format, line []byte) (reason Reason, at int, value []byte) {
 		return ReasonBadTime, endAt, endText
 	}
 	return ReasonNone, 0, nil
+}
+
+// statusOf reads the log-status of a line that has as many fields as f.
+func statusOf(f *Format, line []byte) Status {
+	for _, c := range f.columns {
+		var text []byte
+		text, line = cutField(line)
+		if c.field == FieldLogStatus {
+			return parseStatus(text)
+		}
+	}
+	return StatusNone
 }
 
 // checkField judges the text of one present field; t is the time of a time field.
