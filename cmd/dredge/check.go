@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +96,11 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	if svc.worker != nil {
 		check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
 	}
-	check("identity", func(ctx context.Context) (string, error) { return checkIdentity(ctx, c) })
+	var fileLag time.Duration
+	check("identity", func(ctx context.Context) (note string, err error) {
+		note, fileLag, err = checkIdentity(ctx, c, time.Now())
+		return note, err
+	})
 	if svc.kube != nil {
 		check("kubernetes", func(ctx context.Context) (string, error) { return "", svc.kube.Check(ctx) })
 	}
@@ -118,7 +124,7 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		})
 	}
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
-	for _, a := range c.HTTP.Advice() {
+	for _, a := range append(c.HTTP.Advice(), lagAdvice(c, fileLag)...) {
 		fmt.Fprintf(out, "note  %s\n", a)
 	}
 	printAdvice(out, c.Pipeline.Formats)
@@ -177,38 +183,49 @@ func checkTable(ctx context.Context, api *dynamodb.Client, c config.Config) (str
 }
 
 // identityCount counts what an identity file tells, without keeping it.
-type identityCount struct{ events, progress int }
+type identityCount struct {
+	events int
+	// progress is how far each source has told, in Unix milliseconds.
+	progress map[string]int64
+}
 
 func (n *identityCount) Apply(e *event.Event) error {
 	n.events++
 	if e.Op == event.Progress {
-		n.progress++
+		n.progress[e.Src] = max(n.progress[e.Src], e.To)
 	}
 	return nil
 }
 func (*identityCount) MarkProgress(string, int64) {}
 func (*identityCount) MarkComplete(string)        {}
 
-func checkIdentity(ctx context.Context, c config.Config) (string, error) {
-	if c.Identity.File.Path == "" && (c.Identity.EC2.Enabled() || c.Identity.ECS.Enabled()) {
-		return ": no file", nil
+// checkIdentity reads the identity file. lag is how far the source in it that is furthest behind is behind now; 0 when none tells, or
+// when the file counts as complete.
+func checkIdentity(ctx context.Context, c config.Config, now time.Time) (note string, lag time.Duration, err error) {
+	i := c.Identity
+	if i.File.Path == "" && (i.EC2.Enabled() || i.ECS.Enabled() || len(i.Kube.Clusters) > 0 || len(i.Logs) > 0) {
+		return ": no file", 0, nil
 	}
 	if c.Identity.File.Path == "" {
-		return ": none is configured, so every private end will be unknown; set identity.file.path", nil
+		return ": none is configured, so every private end will be unknown; set identity.ec2, identity.kube, identity.logs or identity.file.path", 0, nil
 	}
-	var n identityCount
+	n := identityCount{progress: map[string]int64{}}
 	src, err := identity.New(c.Identity.File, identity.Dependencies{Target: &n, Logger: zerolog.Nop()})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if err := src.LoadAll(ctx); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	note := fmt.Sprintf(": %d events in %s", n.events, c.Identity.File.Path)
-	if n.progress == 0 && !c.Identity.File.Complete {
+	note = fmt.Sprintf(": %d events in %s", n.events, c.Identity.File.Path)
+	switch {
+	case c.Identity.File.Complete:
+	case len(n.progress) == 0:
 		note += "; none tells progress, so nothing will be named with certainty: set identity.file.complete, or let the source write progress events"
+	default:
+		lag = now.Sub(time.UnixMilli(slices.Min(slices.Collect(maps.Values(n.progress)))))
 	}
-	return note, nil
+	return note, lag, nil
 }
 
 // layoutAdvice is what one configured layout lacks.
