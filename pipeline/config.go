@@ -24,6 +24,8 @@ type Config struct {
 	Hold time.Duration `yaml:"hold"`
 	// Guard is how far identity must be complete beyond the newest flow end of a slice before its rows go on.
 	Guard time.Duration `yaml:"guard"`
+	// CountRepeats is how many events of CloudWatch Logs are remembered, by log group, log stream and id, to count those that were put into the stream twice; some 40 bytes each, and 0 counts none.
+	CountRepeats int `yaml:"count_repeats"`
 	// Formats says which layout the lines of each log group have; a header line outranks it.
 	Formats flowlog.Rules `yaml:"formats"`
 }
@@ -50,6 +52,8 @@ const (
 	// memoryOverhead is what the process needs beside the budget: code, stacks, identity is counted elsewhere, and what the
 	// garbage collector has not taken back yet.
 	memoryOverhead = 100 << 20
+	// maxRepeats bounds what is remembered of events to some 4 GB.
+	maxRepeats = 100_000_000
 	// minAckReserve lets several parts of every slice be on their way to the sink at once.
 	minAckReserve = 8 << 20
 )
@@ -96,6 +100,9 @@ func (c Config) Validate() error {
 	}
 	if c.Guard < 0 || c.Guard > time.Minute {
 		fault("guard", c.Guard, "is outside 0s to 1m; 2s covers a flow's last second and a second of clock skew")
+	}
+	if c.CountRepeats < 0 || c.CountRepeats > maxRepeats {
+		fault("count_repeats", c.CountRepeats, fmt.Sprintf("is outside 0 to %d; 1000000 suits what one worker reads in some minutes, and 0 counts nothing", maxRepeats))
 	}
 	if err := c.Formats.Validate(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -9,6 +9,7 @@ import (
 // metrics are the pipeline's own counters; the books, the budget and the gate are collected from where they are kept.
 type metrics struct {
 	payloadBytes, lineBytes, rows prometheus.Counter
+	repeats                       prometheus.Counter
 	ends                          *prometheus.CounterVec
 	handleSeconds, heldSeconds    prometheus.Histogram
 	letterFailures                struct{ put, flush prometheus.Counter }
@@ -26,6 +27,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		payloadBytes: counter("payload_bytes_total", "Bytes of payloads as they came, mostly compressed."),
 		lineBytes:    counter("line_bytes_total", "Bytes of lines found in payloads, after inflating."),
 		rows:         counter("rows_total", "Rows handed to the sink; rows that are read again after a failure count again."),
+		repeats:      counter("repeated_events_total", "CloudWatch events that stood in the stream before, in another record; only with pipeline.count_repeats."),
 		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dredge_pipeline_ends_total", Help: "Ends of rows handed to the sink, by grade: why the end is named, or why not.",
 		}, []string{"end", "grade"}),
@@ -40,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, p *Pipeline) *metrics {
 		swallowedLogs: counter("swallowed_log_lines_total", "Log lines about rejected input that were not written, because there were too many."),
 	}
 	m.letterFailures.put, m.letterFailures.flush = letters.WithLabelValues("put"), letters.WithLabelValues("flush")
-	reg.MustRegister(m.payloadBytes, m.lineBytes, m.rows, m.ends, m.handleSeconds, m.heldSeconds, letters, m.swallowedLogs,
+	reg.MustRegister(m.payloadBytes, m.lineBytes, m.rows, m.repeats, m.ends, m.handleSeconds, m.heldSeconds, letters, m.swallowedLogs,
 		newStateCollector(p))
 	return m
 }

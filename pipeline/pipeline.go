@@ -93,6 +93,7 @@ type Pipeline struct {
 	rejects rejects
 	groups  *groups
 	traffic *traffic
+	repeats *repeats // nil when nobody asked
 	log     zerolog.Logger
 
 	unfolders *pool[*unfolder]
@@ -134,6 +135,7 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		gate:    newGate(deps.Watermarks, cfg),
 		groups:  newGroups(),
 		traffic: newTraffic(time.Now()),
+		repeats: newRepeats(cfg.CountRepeats),
 
 		unfolders: newPool(2*procs+2, func() *unfolder { return newUnfolder(cfg) }),
 		// Several partitions are in the middle of a slice at once even on one processor, and a batch that is made anew grows

@@ -128,8 +128,11 @@ const ctxEvery = 1 << 12
 // decode appends the lines of the present payload to s, until the payload ends or what s holds reaches limit.
 func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice, limit int64) (ended bool, err error) {
 	u.number = noOrigin // another slice may have begun since
-	before := s.lines
-	defer func() { h.p.metrics.lineBytes.Add(float64(s.lines - before)) }()
+	before, repeated := s.lines, 0
+	defer func() {
+		h.p.metrics.lineBytes.Add(float64(s.lines - before))
+		h.p.metrics.repeats.Add(float64(repeated))
+	}()
 	for s.cost < limit-recordCost {
 		if in.line%ctxEvery == ctxEvery-1 && ctx.Err() != nil {
 			return false, context.Cause(ctx)
@@ -143,6 +146,9 @@ func (h *handler) decode(ctx context.Context, u *unfolder, in *intake, s *slice,
 		s.tally.lines++
 		u.enter(h)
 		u.seen.lines++
+		if r := h.p.repeats; r != nil && r.again(h.partition, u.payload.At, &u.meta, u.reader.EventID()) {
+			repeated++
+		}
 		f := u.format(h)
 		u.seen.format = f
 		switch {
