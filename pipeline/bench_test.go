@@ -107,7 +107,7 @@ func BenchmarkSummary(b *testing.B) {
 	in := &flowlog.Batch{Origins: []flowlog.Origin{{}}, Records: make([]flowlog.Record, partRecords)}
 	var out row.Batch
 	newMany().Enrich(in, &out)
-	t, l, now := newTraffic(time.Now()), &local{}, time.Now()
+	t, l, now := newTraffic(time.Now(), 1000), &local{}, time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
 		l.sum(out.Rows)

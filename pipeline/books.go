@@ -50,9 +50,7 @@ func newBooks(rules []string) *Books {
 		},
 		Payloads: map[string]int64{payloadOK: 0},
 	}}
-	for _, name := range rules {
-		b.s.Dropped[name] = 0
-	}
+	b.expectRules(rules)
 	for _, r := range flowlog.Reasons() {
 		b.s.Rejected[r.String()] = 0
 	}
@@ -60,6 +58,15 @@ func newBooks(rules []string) *Books {
 		b.s.Payloads[f.String()] = 0
 	}
 	return b
+}
+
+// expectRules begins the accounts of rules that have none yet.
+func (b *Books) expectRules(names []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range names {
+		b.s.Dropped[name] += 0
+	}
 }
 
 // Snapshot is one consistent state of the books of this process. All counts are lines, except Payloads.

@@ -26,6 +26,8 @@ type Config struct {
 	Guard time.Duration `yaml:"guard"`
 	// CountRepeats is how many events of CloudWatch Logs are remembered, by log group, log stream and id, to count those that were put into the stream twice; some 40 bytes each, and 0 counts none.
 	CountRepeats int `yaml:"count_repeats"`
+	// WatchedApps is how many applications each worker tells the time of the last flow of, by one series each (dredge_pipeline_app_last_seen_timestamp_seconds), so that an alert can say which one went silent; 0 tells none.
+	WatchedApps int `yaml:"watched_apps"`
 	// Formats says which layout the lines of each log group have; a header line outranks it.
 	Formats flowlog.Rules `yaml:"formats"`
 }
@@ -39,6 +41,7 @@ func DefaultConfig() Config {
 		MaxInflated:  512 * MiB,
 		Hold:         time.Minute,
 		Guard:        2 * time.Second,
+		WatchedApps:  1000,
 		Formats:      flowlog.DefaultRules(),
 	}
 }
@@ -56,6 +59,8 @@ const (
 	maxRepeats = 100_000_000
 	// minAckReserve lets several parts of every slice be on their way to the sink at once.
 	minAckReserve = 8 << 20
+	// maxWatchedApps keeps what a scrape brings within some megabytes.
+	maxWatchedApps = 20_000
 )
 
 // sliceCost is what one slice may hold of the budget.
@@ -103,6 +108,9 @@ func (c Config) Validate() error {
 	}
 	if c.CountRepeats < 0 || c.CountRepeats > maxRepeats {
 		fault("count_repeats", c.CountRepeats, fmt.Sprintf("is outside 0 to %d; 1000000 suits what one worker reads in some minutes, and 0 counts nothing", maxRepeats))
+	}
+	if c.WatchedApps < 0 || c.WatchedApps > maxWatchedApps {
+		fault("watched_apps", c.WatchedApps, fmt.Sprintf("is outside 0 to %d; each is a series of every worker, and 1000 suits most estates", maxWatchedApps))
 	}
 	if err := c.Formats.Validate(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -3,8 +3,10 @@ package pipeline
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"dredge/flowlog"
 )
@@ -65,6 +67,10 @@ func (g *groups) add(s seen, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	st := g.byName[s.group]
+	if st == nil && !utf8.ValidString(s.group) { // whoever writes to the stream writes it, and a label may not be so
+		s.group = strings.ToValidUTF8(s.group, "\ufffd")
+		st = g.byName[s.group]
+	}
 	if st == nil {
 		if len(g.byName) >= maxLogGroups {
 			s.group, s.owner = OtherLogGroups, ""

@@ -64,7 +64,7 @@ type stateCollector struct {
 	p *Pipeline
 
 	lines, decoded, delivered, rejected, skipped, dropped, deadLettered, abandoned, inFlight, payloads *prometheus.Desc
-	budget, held, waiting, heldSlices, oldestHeld, logGroup                                            *prometheus.Desc
+	budget, held, waiting, heldSlices, oldestHeld, logGroup, app, unwatched                            *prometheus.Desc
 }
 
 func newStateCollector(p *Pipeline) *stateCollector {
@@ -89,6 +89,8 @@ func newStateCollector(p *Pipeline) *stateCollector {
 		heldSlices:   desc("held_slices", "Slices that wait now for identity to catch up."),
 		oldestHeld:   desc("oldest_held_seconds", "How long the longest held slice has waited."),
 		logGroup:     desc("log_group_last_seen_timestamp_seconds", "When the last payload of a log group came; at most a thousand groups.", "log_group"),
+		app:          desc("app_last_seen_timestamp_seconds", "When an application was last an end of a counted flow, to the minute; at most pipeline.watched_apps of them, each until a day after.", "app"),
+		unwatched:    desc("unwatched_apps", "Applications of the last minutes that pipeline.watched_apps has no room for."),
 	}
 }
 
@@ -96,7 +98,7 @@ func newStateCollector(p *Pipeline) *stateCollector {
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.lines, c.decoded, c.delivered, c.rejected, c.skipped, c.dropped, c.deadLettered, c.abandoned, c.inFlight, c.payloads,
-		c.budget, c.held, c.waiting, c.heldSlices, c.oldestHeld, c.logGroup,
+		c.budget, c.held, c.waiting, c.heldSlices, c.oldestHeld, c.logGroup, c.app, c.unwatched,
 	} {
 		ch <- d
 	}
@@ -143,4 +145,8 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 			one(c.logGroup, prometheus.GaugeValue, float64(last.UnixMilli())/1000, name)
 		}
 	})
+	unwatched := c.p.traffic.eachApp(time.Now(), func(app string, last time.Time) {
+		one(c.app, prometheus.GaugeValue, float64(last.Unix()), app)
+	})
+	one(c.unwatched, prometheus.GaugeValue, float64(unwatched))
 }

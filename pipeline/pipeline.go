@@ -134,8 +134,8 @@ func New(cfg Config, deps Deps) (*Pipeline, error) {
 		books:   newBooks(deps.Rules),
 		gate:    newGate(deps.Watermarks, cfg),
 		groups:  newGroups(),
-		traffic: newTraffic(time.Now()),
 		repeats: newRepeats(cfg.CountRepeats),
+		traffic: newTraffic(time.Now(), cfg.WatchedApps),
 
 		unfolders: newPool(2*procs+2, func() *unfolder { return newUnfolder(cfg) }),
 		// Several partitions are in the middle of a slice at once even on one processor, and a batch that is made anew grows
@@ -170,6 +170,9 @@ func (p *Pipeline) Books() *Books { return p.books }
 
 // SetHold changes the hold bound at run time, also for what is held now.
 func (p *Pipeline) SetHold(d time.Duration) { p.gate.setHold(d) }
+
+// ExpectRules begins the accounts of rules that came into force after New at zero, as Deps.Rules does.
+func (p *Pipeline) ExpectRules(names []string) { p.books.expectRules(names) }
 
 // Rejects returns the latest rejected lines and payloads, newest first.
 func (p *Pipeline) Rejects() []Reject { return p.rejects.latest() }

@@ -77,6 +77,30 @@ func TestI3LayoutIsChosenByLogGroup(t *testing.T) {
 	}
 }
 
+// Whoever may write to the stream chooses log groups' names: one that is no text must not stop the metrics, let alone the process.
+func TestLogGroupThatIsNoText(t *testing.T) {
+	r := newRig(t)
+	payload := func(group string) []byte {
+		return zip(bytes.Replace(messageJSON("DATA_MESSAGE", "GROUP", flowLine(0)), []byte("GROUP"), []byte(group), 1))
+	}
+	r.run("shard-1", chunk(1, payload("group\xff"), payload("group\xfe")))
+	families, err := r.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range families {
+		if f.GetName() == "dredge_pipeline_log_group_last_seen_timestamp_seconds" {
+			for _, m := range f.GetMetric() {
+				names = append(names, m.GetLabel()[0].GetValue())
+			}
+		}
+	}
+	if !slices.Equal(names, []string{"group\ufffd"}) {
+		t.Errorf("groups %q", names)
+	}
+}
+
 func TestLinesWithoutALayoutAreRejected(t *testing.T) {
 	r := newRig(t, func(c *Config, _ *Deps) { c.Formats.Default = "" })
 	r.run("shard-1", chunk(1, message("flows", flowLines(0, 3)...)))

@@ -68,6 +68,8 @@ type minute struct {
 	edges    map[edgeID]*edge
 	other    edgeSum
 	src, dst map[string]int64
+	// apps are applications of edges for which edges has no room.
+	apps map[string]struct{}
 
 	unnamed      unnamed
 	otherUnnamed edgeSum
@@ -79,9 +81,13 @@ type traffic struct {
 	mu      sync.Mutex
 	started time.Time
 	minutes [summaryMinutes + 1]minute
+	apps    apps
 }
 
-func newTraffic(now time.Time) *traffic { return &traffic{started: now} }
+// newTraffic begins to sum; at most watched applications are remembered one by one.
+func newTraffic(now time.Time, watched int) *traffic {
+	return &traffic{started: now, apps: apps{most: watched, last: map[string]int64{}}}
+}
 
 // local sums one batch of rows without a lock. Reused by its worker.
 type local struct {
@@ -162,6 +168,7 @@ func (t *traffic) add(l *local, rows int64, now time.Time) {
 		default:
 			m.other.bytes += from.bytes
 			m.other.flows += from.flows
+			m.beyond(&from.edgeKey)
 		}
 	}
 	l.src.into(m.src)

@@ -20,7 +20,7 @@ func summaryRow(src, dst string, bytes int64, counted bool) row.Row {
 // Only counted observations make an edge's bytes; every row has its grades; what is older than five minutes is gone.
 func TestSummaryOfTheLastMinutes(t *testing.T) {
 	start := time.Unix(1_700_000_040, 0) // a full minute
-	tr, l := newTraffic(start), &local{}
+	tr, l := newTraffic(start, 1000), &local{}
 	at := func(after time.Duration, rows ...row.Row) {
 		l.sum(rows)
 		tr.add(l, int64(len(rows)), start.Add(after))
@@ -50,7 +50,7 @@ func TestSummaryOfTheLastMinutes(t *testing.T) {
 // The same names may lie at several places, and different ones may begin at one place.
 func TestSummaryGoesByNames(t *testing.T) {
 	start := time.Unix(1_700_000_040, 0)
-	tr, l := newTraffic(start), &local{}
+	tr, l := newTraffic(start, 1000), &local{}
 	const both = "webdb"
 	for range 2 {
 		l.sum([]row.Row{
@@ -76,7 +76,7 @@ func TestSummaryGoesByNames(t *testing.T) {
 // However many edges there are, memory is bounded and no byte is missing from the sum.
 func TestSummaryIsBounded(t *testing.T) {
 	now := time.Unix(1_700_000_040, 0)
-	tr, l := newTraffic(now), &local{}
+	tr, l := newTraffic(now, 1000), &local{}
 	var rows []row.Row
 	for i := range 3 * minuteEdges {
 		rows = append(rows, summaryRow(fmt.Sprint("app-", i), "db", 10, true))

@@ -22,7 +22,7 @@ func unnamedRow(ip, vpc, reason string, bytes int64) row.Row {
 // Only counted, unnamed ends inside our networks count, by address, VPC and reason, over all minutes of the summary.
 func TestUnnamedOfTheLastMinutes(t *testing.T) {
 	start := time.Unix(1_700_000_040, 0)
-	tr, l := newTraffic(start), &local{}
+	tr, l := newTraffic(start, 1000), &local{}
 	at := func(after time.Duration, rows ...row.Row) {
 		l.sum(rows)
 		tr.add(l, int64(len(rows)), start.Add(after))
@@ -50,7 +50,7 @@ func TestUnnamedOfTheLastMinutes(t *testing.T) {
 // What is kept is bounded; what is beyond is in the sums all the same.
 func TestUnnamedIsBounded(t *testing.T) {
 	start := time.Unix(1_700_000_040, 0)
-	tr, l := newTraffic(start), &local{}
+	tr, l := newTraffic(start, 1000), &local{}
 	var sent int64
 	for part := range 2 {
 		var rows []row.Row

@@ -1,0 +1,89 @@
+package pipeline
+
+import (
+	"strings"
+	"time"
+
+	"dredge/row"
+)
+
+const (
+	// forgetApps is how many minutes an application is remembered after its last flow.
+	forgetApps = 24 * 60
+	// minuteApps bounds the applications kept for each minute beside those of the edges that are kept.
+	minuteApps = 10_000
+)
+
+// apps remembers when each application was last an end of a counted flow. It is no map of all there are: at most so many are watched,
+// first come, first served, and each is forgotten a day after its last flow, so that series of names that come and go come and go, too.
+type apps struct {
+	most int
+	// last is the minute of an application's last flow, in minutes since 1970.
+	last map[string]int64
+	// upTo is the minute up to which the minutes were looked through.
+	upTo int64
+}
+
+// beyond notes the applications of an edge for which minute m has no room.
+func (m *minute) beyond(e *edgeKey) {
+	for _, app := range [...]string{e.src, e.dst} {
+		if len(m.apps) >= minuteApps {
+			return
+		}
+		if m.apps == nil {
+			m.apps = make(map[string]struct{})
+		}
+		m.apps[app] = struct{}{}
+	}
+}
+
+// eachApp calls f for every application that is watched, by the name that rows show, with the end of the minute of its last flow, which may be now. It returns
+// how many applications of the last minutes are not watched because there are more than the bound. f must not call t.
+func (t *traffic) eachApp(now time.Time, f func(app string, last time.Time)) (unwatched int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	number := now.Unix() / 60
+	for app, at := range t.apps.last {
+		if at < number-forgetApps {
+			delete(t.apps.last, app)
+		}
+	}
+	left := map[string]struct{}{}
+	take := func(app string, at int64) {
+		if last, known := t.apps.last[app]; known {
+			t.apps.last[app] = max(last, at)
+			return
+		}
+		if _, ok := row.UnescapeApp(app); !ok {
+			return
+		}
+		app = strings.ToValidUTF8(app, "\ufffd") // a record's own names can be anything, and a label cannot
+		if _, known := t.apps.last[app]; !known && len(t.apps.last) >= t.apps.most {
+			left[app] = struct{}{}
+			return
+		}
+		t.apps.last[strings.Clone(app)] = at // the text is the identity tables' own, which may let it go
+	}
+	for i := range t.minutes {
+		m := &t.minutes[i]
+		if m.edges == nil || m.number < t.apps.upTo || m.number < number-summaryMinutes {
+			continue
+		}
+		for _, e := range m.edges {
+			take(e.src, m.number)
+			take(e.dst, m.number)
+		}
+		for app := range m.apps {
+			take(app, m.number)
+		}
+	}
+	t.apps.upTo = number - 1 // rows of the minute before may have come since
+	for app, at := range t.apps.last {
+		last := time.Unix((at+1)*60, 0)
+		if last.After(now) {
+			last = now
+		}
+		f(app, last)
+	}
+	return len(left)
+}
