@@ -52,7 +52,9 @@ func Parse(data []byte, environ []string) (Config, error) {
 	if len(bytes.TrimSpace(data)) > 0 {
 		file, err := parser.ParseBytes(data, 0)
 		if err != nil {
-			return Config{}, fmt.Errorf("not YAML: %s", yaml.FormatError(err, false, true))
+			// The lines around the fault are left out: they may hold secrets, and the page and the log tell this error.
+			at, text, _ := strings.Cut(strings.TrimPrefix(yaml.FormatError(err, false, false), "["), "] ")
+			return Config{}, fmt.Errorf("not YAML: line %s: %s; write it as the examples in docs/reference/config.md", at, text)
 		}
 		if len(file.Docs) > 1 {
 			return Config{}, errors.New("holds several YAML documents; dredge reads one: remove the lines with ---")

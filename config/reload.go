@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -15,9 +16,12 @@ import (
 type Part struct {
 	// Key is a setting such as pipeline.hold, or a section, which stands for all settings in it.
 	Key string
+	// Files says that Key names a file whose content is part of the setting: Prepare is called at every reload, and returns a
+	// nil commit when neither the setting nor the file has changed.
+	Files bool
 	// Prepare checks what next asks for and gets it ready, without changing anything yet. The function that it returns puts
-	// it in force and cannot fail. Prepare is called only when something of Key differs from what is in force, and never by
-	// two goroutines at once.
+	// it in force and cannot fail. Without Files, Prepare is called only when something of Key differs from what is in force.
+	// It is never called by two goroutines at once.
 	Prepare func(next Config) (commit func(), err error)
 }
 
@@ -42,8 +46,17 @@ type Reloader struct {
 	deps    ReloaderDeps
 	metrics reloadMetrics
 
-	mu  sync.Mutex // held for a whole reload, so that two never mix
-	now Config
+	mu     sync.Mutex // held for a whole reload, so that two never mix
+	now    Config
+	since  time.Time
+	denied *Refusal
+}
+
+// Refusal is a configuration that was read and is not in force.
+type Refusal struct {
+	At time.Time
+	// Err holds every reason.
+	Err error
 }
 
 type reloadMetrics struct {
@@ -63,7 +76,7 @@ func NewReloader(now Config, deps ReloaderDeps) (*Reloader, error) {
 	reloads := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "dredge_config_reloads_total", Help: "Times the configuration was read anew, by outcome; a refused one changed nothing.",
 	}, []string{"outcome"})
-	r := &Reloader{deps: deps, now: now, metrics: reloadMetrics{
+	r := &Reloader{deps: deps, now: now, since: time.Now(), metrics: reloadMetrics{
 		reloads: map[string]prometheus.Counter{},
 		successful: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "dredge_config_last_reload_successful", Help: "1 when the configuration file, as last read, is in force; 0 when it was refused.",
@@ -92,14 +105,22 @@ func (r *Reloader) Current() Config {
 	return r.now
 }
 
-// Reload reads the configuration and puts it in force. It returns the keys that changed. An error says why the file was
-// refused as a whole; then everything stays as it is.
+// Standing returns when the configuration in force was read, and the refusal of a later one; nil when the last one read is in force.
+func (r *Reloader) Standing() (since time.Time, refused *Refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.since, r.denied
+}
+
+// Reload reads the configuration and puts it in force. It returns the keys that changed, also those whose files did. An error says why the
+// whole was refused; then everything stays as it is.
 func (r *Reloader) Reload() ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed, err := r.reload()
 	switch {
 	case err != nil:
+		r.denied = &Refusal{At: time.Now(), Err: err}
 		r.metrics.reloads[ReloadRefused].Inc()
 		r.metrics.successful.Set(0)
 		return nil, err
@@ -108,6 +129,7 @@ func (r *Reloader) Reload() ([]string, error) {
 	default:
 		r.metrics.reloads[ReloadApplied].Inc()
 	}
+	r.since, r.denied = time.Now(), nil
 	r.metrics.successful.Set(1)
 	r.metrics.last.SetToCurrentTime()
 	return changed, nil
@@ -130,15 +152,20 @@ func (r *Reloader) reload() ([]string, error) {
 	}
 	var commits []func()
 	for _, p := range r.deps.Parts {
-		if !slices.ContainsFunc(changed, p.covers) {
+		told := slices.ContainsFunc(changed, p.covers)
+		if !told && !p.Files {
 			continue
 		}
 		commit, err := p.Prepare(next)
-		if err != nil {
+		switch {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", p.Key, err))
-			continue
+		case commit != nil:
+			commits = append(commits, commit)
+			if !told {
+				changed = append(changed, p.Key)
+			}
 		}
-		commits = append(commits, commit)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

@@ -156,6 +156,60 @@ func TestReloadRefusesTheWholeFile(t *testing.T) {
 	r.outcome(t, 1, 0, 3, 1)
 }
 
+// A file that a setting names is part of it: it is looked at every time, and a bad one is refused with everything else.
+func TestReloadLooksIntoFiles(t *testing.T) {
+	file, inForce := "one", "one"
+	var bad error
+	hold := time.Minute
+	next := Default()
+	r, err := NewReloader(Default(), ReloaderDeps{Load: func() (Config, error) { return next, nil }, Registry: prometheus.NewRegistry(), Parts: []Part{
+		{Key: "pipeline.hold", Prepare: func(next Config) (func(), error) { return func() { hold = next.Pipeline.Hold }, nil }},
+		{Key: "segmentation", Files: true, Prepare: func(Config) (func(), error) {
+			if bad != nil || file == inForce {
+				return nil, bad
+			}
+			read := file
+			return func() { inForce = read }, nil
+		}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect := func(want []string, refused string) {
+		t.Helper()
+		before, _ := r.Standing()
+		changed, err := r.Reload()
+		if diff := cmp.Diff(want, changed); diff != "" {
+			t.Error(diff)
+		}
+		since, denied := r.Standing()
+		switch {
+		case refused == "" && (err != nil || denied != nil || since.Before(before)):
+			t.Errorf("%v, in force since %s, refused %v", err, since, denied)
+		case refused != "" && (err == nil || err.Error() != refused || denied == nil || !errors.Is(denied.Err, bad) || denied.At.Before(since)):
+			t.Errorf("%v, in force since %s, refused %v", err, since, denied)
+		}
+	}
+	expect(nil, "")
+	file = "two"
+	expect([]string{"segmentation"}, "")
+	next.Segmentation.PollInterval, file = time.Hour, "three"
+	expect([]string{"segmentation.poll_interval"}, "")
+	if inForce != "three" {
+		t.Errorf("%s is in force", inForce)
+	}
+	bad, next.Pipeline.Hold = errors.New("edges[0]: rubbish"), time.Second
+	expect(nil, "segmentation: edges[0]: rubbish")
+	if hold != time.Minute || inForce != "three" {
+		t.Errorf("a refused reload changed something: hold %s, file %s", hold, inForce)
+	}
+	bad = nil
+	expect([]string{"pipeline.hold"}, "")
+	if hold != time.Second {
+		t.Errorf("hold %s", hold)
+	}
+}
+
 func TestReloadKnowsItsKeys(t *testing.T) {
 	_, err := NewReloader(Default(), ReloaderDeps{Parts: []Part{{Key: "pipeline.hld"}}, Registry: prometheus.NewRegistry()})
 	if err == nil || !strings.Contains(err.Error(), `"pipeline.hld"`) {

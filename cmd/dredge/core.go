@@ -25,6 +25,9 @@ import (
 type core struct {
 	identity *store.Store
 	pipeline *pipeline.Pipeline
+	rules    *rules.Rules
+	// sets are the column sets, beside core, that the join fills.
+	sets []row.Set
 	// segments is nil when no edges are declared.
 	segments *segment.Segments
 }
@@ -105,7 +108,7 @@ func newCore(c config.Config, d coreDeps) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &core{identity: d.identity, pipeline: p, segments: segments}, nil
+	return &core{identity: d.identity, pipeline: p, rules: own, sets: sets, segments: segments}, nil
 }
 
 // loadSegments reads the declared edges; nil when there are none. A faulty file ends the start, as a faulty configuration does.

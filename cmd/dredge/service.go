@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,7 +58,7 @@ type service struct {
 	// usageS3 and neededS3 are of the work that S3 gives.
 	usageS3  *usageMeter
 	neededS3 scaleMemory
-	reloader *config.Reloader
+	reloads  reloads
 	// load reads the configuration anew; run sets it to what it began with.
 	load func() (config.Config, error)
 }
@@ -129,22 +129,28 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	status := &statusPage{
 		started: time.Now(), source: sourceNames(c), sink: s.outputs.describe,
 		pipeline: s.core.pipeline, worker: s.worker, identity: identity, survey: survey{identity: identity},
-		problemsBeside: func() []string { return append(s.aws.faults(), s.logs.problems()...) },
+		problemsBeside: func() []string { return slices.Concat(s.reloads.problems(), s.aws.faults(), s.logs.problems()) },
 	}
-	if s.reloader, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: s.reloadable(), Registry: reg}); err != nil {
+	s.reloads = reloads{log: log}
+	if s.public != nil {
+		s.reloads.beside = append(s.reloads.beside, s.public.Reload)
+	}
+	if s.reloads.config, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: s.reloadable(), Registry: reg}); err != nil {
 		return nil, errors.Join(err, s.outputs.close())
 	}
 	handlers := page.Handlers(page.Views{
 		Status: status.status, Talks: status.talks, Unknowns: status.unknowns, Coverage: status.coverage,
-		Settings: func(w io.Writer) error { return s.reloader.Current().WriteYAML(w) },
+		Settings: s.reloads.writeYAML,
 	})
 	maps.Copy(handlers, sonar.NewAPI(&sonar.Asker{Store: identity}, reg).Handlers())
 	handlers["GET /scale"], handlers["GET /api/tail"] = http.HandlerFunc(s.serveScale), s.tail
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
 		Gatherer: reg, Registry: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{
-			"POST /drain": s.drain, "POST /reload": reloadRequest(s.reloader, log), "POST /shards/{shard}/restart": restarter(s.worker),
+			"POST /drain": s.drain, "POST /reload": &s.reloads, "POST /shards/{shard}/restart": restarter(s.worker),
 		},
-		Detail: map[string]string{"sink": s.outputs.describe},
+		Detail: func() map[string]string {
+			return map[string]string{"sink": s.outputs.describe, "configuration": s.reloads.standing()}
+		},
 		Checks: []httpd.Check{{Name: "identity", Ready: s.identityReady}, {Name: "leases", Ready: s.consumersReady}},
 	})
 	if err != nil {
@@ -180,16 +186,13 @@ func (s *service) run(ctx context.Context) error {
 	if s.kube != nil {
 		beside.Go(func() error { return s.kube.Run(background) })
 	}
-	var onReload []func()
 	if s.public != nil {
 		beside.Go(func() error { return s.public.Run(background) })
-		onReload = append(onReload, s.public.Reload)
 	}
 	if segments := s.core.segments; segments != nil {
 		beside.Go(func() error { return segments.Run(background) })
-		onReload = append(onReload, segments.Reload)
 	}
-	beside.Go(func() error { return reloadOnHangup(background, s.reloader, s.log, onReload...) })
+	beside.Go(func() error { return s.reloads.onHangup(background) })
 	for _, src := range s.aws.list {
 		for _, name := range src.Names() {
 			s.core.identity.Expect(name)

@@ -86,7 +86,7 @@ type sonarService struct {
 	bucket   *blob.Bucket
 	sonar    *sonar.Service
 	http     *httpd.Server
-	reloader *config.Reloader
+	reloads  reloads
 	// load reads the configuration anew; the command sets it to what it began with.
 	load func() (config.Config, error)
 	log  zerolog.Logger
@@ -109,7 +109,8 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 	if err != nil {
 		return nil, err
 	}
-	if s.reloader, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: sources.parts, Registry: reg}); err != nil {
+	s.reloads = reloads{log: log}
+	if s.reloads.config, err = config.NewReloader(c, config.ReloaderDeps{Load: func() (config.Config, error) { return s.load() }, Parts: sources.parts, Registry: reg}); err != nil {
 		return nil, err
 	}
 	if len(sources.list) == 0 {
@@ -128,7 +129,8 @@ func newSonar(c config.Config, base aws.Config, log zerolog.Logger, reg metricsR
 	handlers := page.LookupHandlers()
 	maps.Copy(handlers, sonar.NewAPI(s.sonar.Asker(), reg).Handlers())
 	s.http, err = httpd.New(c.HTTP, httpd.Deps{
-		Gatherer: reg, Registry: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /reload": reloadRequest(s.reloader, log)},
+		Gatherer: reg, Registry: reg, Log: log, Handlers: handlers, Admin: map[string]http.Handler{"POST /reload": &s.reloads},
+		Detail: func() map[string]string { return map[string]string{"configuration": s.reloads.standing()} },
 		Checks: []httpd.Check{{Name: "identity", Ready: s.ready}},
 	})
 	return s, err
@@ -155,7 +157,7 @@ func (s *sonarService) run(ctx context.Context) error {
 	var beside errgroup.Group
 	beside.Go(func() error { return s.identity.Run(background) })
 	beside.Go(func() error { return s.http.Run(background) })
-	beside.Go(func() error { return reloadOnHangup(background, s.reloader, s.log) })
+	beside.Go(func() error { return s.reloads.onHangup(background) })
 	err := s.sonar.Run(ctx)
 	stop()
 	return errors.Join(err, beside.Wait(), s.bucket.Close())

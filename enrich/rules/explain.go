@@ -20,6 +20,10 @@ type Step struct {
 // before made it, and kept is false. identified says that the row has an id of its own: without one nobody knows which rows a sample keeps.
 // It counts nothing.
 func (rs *Rules) Explain(b *row.Batch, i int, identified bool) (steps []Step, kept bool) {
+	return rs.inForce.Load().explain(b, i, identified)
+}
+
+func (rs *ruleSet) explain(b *row.Batch, i int, identified bool) (steps []Step, kept bool) {
 	s := rs.take()
 	defer rs.give(s)
 	e := effect{weight: 1}

@@ -27,7 +27,7 @@ func (r *rule) effectOf() string {
 // metrics has two counters for each rule, in their order: rows taken away and rows changed.
 type metrics struct{ dropped, changed []prometheus.Counter }
 
-func newMetrics(reg prometheus.Registerer, list []rule) *metrics {
+func newRowsVec(reg prometheus.Registerer) *prometheus.CounterVec {
 	rows := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "dredge", Subsystem: "rules", Name: "rows_total",
 		Help: "Rows that a rule of the configuration was for, by rule and what it did: dropped them, or kept them sampled, tagged or redacted.",
@@ -35,6 +35,10 @@ func newMetrics(reg prometheus.Registerer, list []rule) *metrics {
 	if reg != nil {
 		reg.MustRegister(rows)
 	}
+	return rows
+}
+
+func newMetrics(rows *prometheus.CounterVec, list []rule) *metrics {
 	m := &metrics{}
 	for i := range list {
 		r := &list[i]

@@ -1,5 +1,6 @@
 // Package rules applies the user's rules to enriched rows: it drops, samples, tags and redacts those that conditions over the
-// catalogue's columns choose. Rules are compiled when the process starts; applying them allocates nothing per row.
+// catalogue's columns choose. Rules are compiled when they are read; applying them allocates nothing per row. Other ones may take their
+// place while rows are made: a batch is under those that it began with.
 //
 // Every row is shown to the rules in their order and as it was before any of them. A rule that drops ends that; of several rules
 // that would sample a row only the first does. What rules do is a function of the row and its id alone, so a replay of the same
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -47,6 +49,13 @@ func (r *rule) applies(b *row.Batch, i int, s *condition.Scratch) bool {
 
 // Rules are ready to be applied. Safe for concurrent use, each call with a batch of its own.
 type Rules struct {
+	rows *prometheus.CounterVec
+	// inForce is replaced as a whole by Take.
+	inForce atomic.Pointer[ruleSet]
+}
+
+// ruleSet is one configuration compiled, and what is needed to apply it.
+type ruleSet struct {
 	list    []rule
 	tags    []string
 	metrics *metrics
@@ -66,27 +75,37 @@ type scratch struct {
 // counts are what one batch adds to a rule's metrics: rows that were taken away, and rows that stayed changed.
 type counts struct{ dropped, changed int }
 
-// New compiles c. The error holds every fault.
+// New compiles c. The error holds every fault. r takes the metrics; nil leaves them unregistered, as for rules that Take is to be given.
 func New(c Config, r prometheus.Registerer) (*Rules, error) {
 	list, err := compile(c)
 	if err != nil {
 		return nil, err
 	}
-	out := &Rules{list: list, metrics: newMetrics(r, list)}
+	out := &Rules{rows: newRowsVec(r)}
+	in := &ruleSet{list: list, metrics: newMetrics(out.rows, list)}
 	for i := range c {
-		if c[i].Tag != "" && !slices.Contains(out.tags, c[i].Tag) {
-			out.tags = append(out.tags, c[i].Tag)
+		if c[i].Tag != "" && !slices.Contains(in.tags, c[i].Tag) {
+			in.tags = append(in.tags, c[i].Tag)
 		}
 	}
+	out.inForce.Store(in)
 	return out, nil
+}
+
+// Take puts the rules of fresh in force for batches that begin from now on. What they do is counted in the metrics of rs; the counts of
+// rules that are gone stay as they are.
+func (rs *Rules) Take(fresh *Rules) {
+	in := fresh.inForce.Load()
+	rs.inForce.Store(&ruleSet{list: in.list, tags: in.tags, metrics: newMetrics(rs.rows, in.list)})
 }
 
 // Names returns the names of the rules that can take rows away.
 func (rs *Rules) Names() []string {
 	var names []string
-	for i := range rs.list {
-		if a := rs.list[i].action; a == drop || a == sample {
-			names = append(names, rs.list[i].name)
+	list := rs.inForce.Load().list
+	for i := range list {
+		if a := list[i].action; a == drop || a == sample {
+			names = append(names, list[i].name)
 		}
 	}
 	return names
@@ -95,15 +114,18 @@ func (rs *Rules) Names() []string {
 // Sets returns the sets of columns, beside core, that the rules ask for: the join must fill them.
 func (rs *Rules) Sets() []row.Set {
 	var sets []row.Set
-	for i := range rs.list {
-		sets = rs.list[i].unless.Sets(rs.list[i].when.Sets(sets))
+	list := rs.inForce.Load().list
+	for i := range list {
+		sets = list[i].unless.Sets(list[i].when.Sets(sets))
 	}
 	return sets
 }
 
 // Apply applies the rules to the rows of b from the given one on. Rows that are taken away are counted in b.Dropped; the others stay in
 // their order. In steady state nothing is allocated.
-func (rs *Rules) Apply(b *row.Batch, from int) {
+func (rs *Rules) Apply(b *row.Batch, from int) { rs.inForce.Load().applyTo(b, from) }
+
+func (rs *ruleSet) applyTo(b *row.Batch, from int) {
 	if len(rs.list) == 0 {
 		return
 	}
@@ -134,7 +156,7 @@ type effect struct {
 }
 
 // apply changes row i as the rules want it, or returns the rule that takes it away.
-func (rs *Rules) apply(b *row.Batch, i int, s *scratch) (by *rule) {
+func (rs *ruleSet) apply(b *row.Batch, i int, s *scratch) (by *rule) {
 	e := effect{weight: 1}
 	for k := range rs.list {
 		r := &rs.list[k]
@@ -188,7 +210,7 @@ func (e *effect) take(r *rule) {
 }
 
 // change does to row i what the rules want.
-func (rs *Rules) change(b *row.Batch, i int, e *effect, s *scratch) {
+func (rs *ruleSet) change(b *row.Batch, i int, e *effect, s *scratch) {
 	r := &b.Rows[i]
 	if e.weight > 1 {
 		r.Weight = uint32(e.weight)
@@ -231,7 +253,7 @@ func cut(a netip.Addr, keep4, keep6 int) netip.Addr {
 }
 
 // tagText returns the text of a set of tags. It is made once for each set.
-func (rs *Rules) tagText(set uint64, s *scratch) string {
+func (rs *ruleSet) tagText(set uint64, s *scratch) string {
 	if text, ok := s.tags[set]; ok {
 		return text
 	}
@@ -251,7 +273,7 @@ func (rs *Rules) tagText(set uint64, s *scratch) string {
 // maxSets bounds the sets of tags that are remembered.
 const maxSets = 1 << 12
 
-func (rs *Rules) take() *scratch {
+func (rs *ruleSet) take() *scratch {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if n := len(rs.idle); n > 0 {
@@ -262,7 +284,7 @@ func (rs *Rules) take() *scratch {
 	return &scratch{tags: map[uint64]string{}, counts: make([]counts, len(rs.list))}
 }
 
-func (rs *Rules) give(s *scratch) {
+func (rs *ruleSet) give(s *scratch) {
 	clear(s.counts)
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

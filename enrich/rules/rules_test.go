@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -264,6 +265,70 @@ func TestExplain(t *testing.T) {
 	if steps, kept = r.Explain(b, 1, true); kept || steps[3].Effect != "dropped" {
 		t.Errorf("kept %v: %+v", kept, steps)
 	}
+}
+
+// Rules that take the place of others hold for the next batch, and are counted beside them.
+func TestTake(t *testing.T) {
+	r, reg := compiled(t, `
+- {name: low, when: {dst_port: "<= 2"}, drop: true}
+- {name: mark, tag: old}
+`)
+	r.Apply(batch("s", 4), 0)
+	fresh, err := rules.New(parse(t, `
+- {name: new-mark, tag: new}
+- {name: high, when: {dst_port: ">= 4"}, drop: true}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Take(fresh)
+	b := batch("s", 4)
+	r.Apply(b, 0)
+	if diff := cmp.Diff([]int{1, 2, 3}, ports(b)); diff != "" || b.Rows[0].RuleTags != "new" {
+		t.Errorf("tags %q\n%s", b.Rows[0].RuleTags, diff)
+	}
+	if diff := cmp.Diff([]string{"high"}, r.Names()); diff != "" {
+		t.Error(diff)
+	}
+	err = testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP dredge_rules_rows_total Rows that a rule of the configuration was for, by rule and what it did: dropped them, or kept them sampled, tagged or redacted.
+# TYPE dredge_rules_rows_total counter
+dredge_rules_rows_total{effect="dropped",rule="high"} 1
+dredge_rules_rows_total{effect="dropped",rule="low"} 2
+dredge_rules_rows_total{effect="tagged",rule="mark"} 2
+dredge_rules_rows_total{effect="tagged",rule="new-mark"} 4
+`))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A batch is under one set of rules as a whole, however they change meanwhile.
+func TestTakeWhileRowsAreMade(t *testing.T) {
+	r, _ := compiled(t, `[{name: a, tag: a}]`)
+	var fresh [2]*rules.Rules
+	for i, text := range []string{`[{name: a, tag: a}]`, `[{name: x, tag: x}, {name: b, tag: b}]`} {
+		var err error
+		if fresh[i], err = rules.New(parse(t, text), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var changes sync.WaitGroup
+	changes.Go(func() {
+		for i := range 500 {
+			r.Take(fresh[i%2])
+		}
+	})
+	for range 100 {
+		b := batch("s", 50)
+		r.Apply(b, 0)
+		for i := range b.Rows {
+			if got := b.Rows[i].RuleTags; got != b.Rows[0].RuleTags || got != "a" && got != "x,b" {
+				t.Fatalf("row %d is tagged %q, the first one %q", i, got, b.Rows[0].RuleTags)
+			}
+		}
+	}
+	changes.Wait()
 }
 
 const many = `

@@ -9,7 +9,7 @@ import (
 type Config struct {
 	// File is the YAML file of declared edges: who may talk to whom (docs/segmentation.md); empty judges nothing.
 	File string `yaml:"file"`
-	// PollInterval is how often the file is looked at for a change; a SIGHUP looks at once.
+	// PollInterval is how often the file is looked at for a change; a reload (SIGHUP) looks at once.
 	PollInterval time.Duration `yaml:"poll_interval"`
 }
 

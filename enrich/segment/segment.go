@@ -31,18 +31,19 @@ type Dependencies struct {
 
 // Segments judge flows. Safe for concurrent use, also with Load and Run.
 type Segments struct {
-	cfg     Config
 	log     zerolog.Logger
 	metrics *metrics
 
-	// policy is replaced as a whole by Load and Run; nil until a file was read.
+	// policy is replaced as a whole by Load, Run and Prepare; nil until a file was read, and when there is none.
 	policy atomic.Pointer[policy]
-	reload chan struct{}
+	// changed makes Run follow another configuration.
+	changed chan struct{}
 
 	mu      sync.Mutex // one load at a time; it guards what follows
-	content []byte     // in force
-	bad     []byte     // refused, so that it is not read again and again
-	fault   string     // that was returned last
+	cfg     Config
+	content []byte // in force
+	bad     []byte // refused, so that it is not read again and again
+	fault   string // that was returned last
 }
 
 // New returns Segments that judge nothing yet. It opens nothing.
@@ -50,7 +51,7 @@ func New(cfg Config, deps Dependencies) (*Segments, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("making segments: %w", err)
 	}
-	return &Segments{cfg: cfg, log: deps.Logger, metrics: newMetrics(deps.Registerer), reload: make(chan struct{}, 1)}, nil
+	return &Segments{cfg: cfg, log: deps.Logger, metrics: newMetrics(deps.Registerer), changed: make(chan struct{}, 1)}, nil
 }
 
 // Judge returns what the declared edges say of row i of b; SegmentationNone while no file was read.
@@ -111,17 +112,48 @@ func (s *Segments) Load() error {
 	return err
 }
 
-// Reload makes Run look at the file now. It does not wait.
-func (s *Segments) Reload() {
+// Prepare reads and checks the file that next names, whatever was said of it before, and changes nothing yet: commit puts it in force. commit is nil when next and
+// the file are what is in force already. The error holds every fault.
+func (s *Segments) Prepare(next Config) (commit func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next.File == "" {
+		if s.cfg == next {
+			return nil, nil
+		}
+		return func() { s.commit(next, nil, nil) }, nil
+	}
+	data, err := read(next.File)
+	if err != nil {
+		s.metrics.faults.Inc()
+		return nil, fmt.Errorf("reading declared edges: %w", err)
+	}
+	if s.cfg == next && s.policy.Load() != nil && bytes.Equal(data, s.content) {
+		s.bad, s.fault = nil, "" // somebody put the file in force back
+		return nil, nil
+	}
+	p, err := parse(data)
+	if err != nil {
+		s.metrics.faults.Inc()
+		return nil, fmt.Errorf("declared edges %s:\n%w", next.File, err)
+	}
+	return func() { s.commit(next, data, p) }, nil
+}
+
+func (s *Segments) commit(next Config, data []byte, p *policy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg = next
+	s.take(data, p)
 	select {
-	case s.reload <- struct{}{}:
-	default: // one is due already
+	case s.changed <- struct{}{}:
+	default: // Run has not looked at the last one yet, and sees this one instead
 	}
 }
 
 // Run reads the file and follows its changes until ctx ends. A fault is logged when it is new, and counted. It returns nil.
 func (s *Segments) Run(ctx context.Context) error {
-	ticker := time.NewTicker(s.cfg.PollInterval)
+	ticker := time.NewTicker(s.interval())
 	defer ticker.Stop()
 	for {
 		s.look()
@@ -129,12 +161,16 @@ func (s *Segments) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		case <-s.reload:
-			s.mu.Lock()
-			s.bad, s.fault = nil, "" // somebody waits for the answer
-			s.mu.Unlock()
+		case <-s.changed:
+			ticker.Reset(s.interval())
 		}
 	}
+}
+
+func (s *Segments) interval() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.PollInterval
 }
 
 func (s *Segments) look() {
@@ -149,6 +185,9 @@ func (s *Segments) look() {
 }
 
 func (s *Segments) load() error {
+	if s.cfg.File == "" {
+		return nil
+	}
 	data, err := read(s.cfg.File)
 	switch {
 	case err != nil:
@@ -166,11 +205,20 @@ func (s *Segments) load() error {
 		s.bad = data
 		return fmt.Errorf("declared edges %s:\n%w", s.cfg.File, err)
 	}
+	s.take(data, p)
+	return nil
+}
+
+// take puts p in force; nil when edges are declared no more.
+func (s *Segments) take(data []byte, p *policy) {
 	s.content, s.bad, s.fault = data, nil, ""
 	s.policy.Store(p)
-	s.metrics.loaded(len(p.edges))
-	s.log.Info().Str("path", s.cfg.File).Int("edges", len(p.edges)).Msg("declared edges are in force")
-	return nil
+	edges := 0
+	if p != nil {
+		edges = len(p.edges)
+	}
+	s.metrics.loaded(edges)
+	s.log.Info().Str("path", s.cfg.File).Int("edges", edges).Msg("declared edges are in force")
 }
 
 // read returns the whole file, or one byte more than is accepted.

@@ -276,17 +276,50 @@ func TestReload(t *testing.T) {
 		if n := strings.Count(logged.String(), `"level":"error"`); n != 1 {
 			t.Errorf("%d errors were logged:\n%s", n, logged.String())
 		}
-		s.Reload() // whoever asks is told again
+		prepare := func(next Config, want string) (commit func()) {
+			t.Helper()
+			commit, err := s.Prepare(next)
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%v does not say %q", err, want)
+			}
+			return commit
+		}
+		cfg := Config{File: path, PollInterval: 10 * time.Second}
+		prepare(cfg, `unknown field "frm"`) // whoever asks is told again
 		expect(row.SegmentationUnexpected, 2)
 
 		put(head + "- {name: one, from: {app: web}, to: {app: db}}\n")
-		s.Reload()
+		commit := prepare(cfg, "")
+		expect(row.SegmentationUnexpected, 2) // only looked at
+		commit()
 		expect(row.SegmentationAllowed, 2)
+		if prepare(cfg, "") != nil {
+			t.Error("what is in force already is to be put in force")
+		}
+
+		// Another file, looked at more often; then none.
+		cfg = Config{File: path + ".new", PollInterval: time.Second}
+		prepare(cfg, "no such file")
+		expect(row.SegmentationAllowed, 3)
+		first := path
+		path = cfg.File
+		put(head + "- {name: two, from: {app: web}, to: {app: cache}}\n")
+		prepare(cfg, "")()
+		expect(row.SegmentationUnexpected, 3)
+		if err := os.Remove(first); err != nil {
+			t.Fatal(err)
+		}
+		put(head + "- {name: one, from: {app: web}, to: {app: db}}\n")
+		<-time.After(1100 * time.Millisecond)
+		expect(row.SegmentationAllowed, 3)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		s.Reload()
-		expect(row.SegmentationAllowed, 3)
+		<-time.After(time.Second)
+		expect(row.SegmentationAllowed, 4)
+		prepare(Config{PollInterval: time.Second}, "")()
+		<-time.After(time.Minute)
+		expect(row.SegmentationNone, 4)
 
 		cancel()
 		if err := <-ended; err != nil {

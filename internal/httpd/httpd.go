@@ -34,8 +34,8 @@ type Deps struct {
 	Log      zerolog.Logger
 	// Checks must all hold for /readyz to answer 200.
 	Checks []Check
-	// Detail stands in the answer of /readyz as it is: what a person asks first.
-	Detail map[string]string
+	// Detail stands in the answer of /readyz: what a person asks first, ready or not. It is called for each answer; nil tells nothing.
+	Detail func() map[string]string
 	// Handlers are mounted by their pattern (net/http.ServeMux syntax).
 	Handlers map[string]http.Handler
 	// Admin is what changes something, by its pattern.
@@ -159,7 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func serveReady(w http.ResponseWriter, checks []Check, about map[string]string) {
+func serveReady(w http.ResponseWriter, checks []Check, about func() map[string]string) {
 	status := http.StatusOK
 	detail := make(map[string]string, len(checks))
 	for _, c := range checks {
@@ -170,8 +170,8 @@ func serveReady(w http.ResponseWriter, checks []Check, about map[string]string) 
 		}
 	}
 	answer := map[string]any{"ready": status == http.StatusOK, "checks": detail}
-	if len(about) > 0 {
-		answer["detail"] = about
+	if about != nil {
+		answer["detail"] = about()
 	}
 	writeJSON(w, status, answer)
 }
