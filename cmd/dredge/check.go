@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +20,6 @@ import (
 	"dredge/druid"
 	"dredge/flowlog"
 	"dredge/internal/telemetry"
-	"dredge/metadata/event"
-	identity "dredge/metadata/file"
 )
 
 func newCheckCmd() *cobra.Command {
@@ -96,9 +92,9 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 	if svc.worker != nil {
 		check("lease table", func(ctx context.Context) (string, error) { return checkTable(ctx, clients.leases, c) })
 	}
-	var fileLag time.Duration
+	var file fileKnowledge
 	check("identity", func(ctx context.Context) (note string, err error) {
-		note, fileLag, err = checkIdentity(ctx, c, time.Now())
+		note, file, err = checkIdentity(ctx, c, time.Now())
 		return note, err
 	})
 	if svc.kube != nil {
@@ -124,7 +120,7 @@ func runCheck(ctx context.Context, c config.Config, out io.Writer) error {
 		})
 	}
 	check("sink", func(ctx context.Context) (string, error) { return ": " + svc.outputs.describe, svc.outputs.check(ctx) })
-	for _, a := range append(c.HTTP.Advice(), lagAdvice(c, fileLag)...) {
+	for _, a := range append(c.HTTP.Advice(), identityAdvice(c, file)...) {
 		fmt.Fprintf(out, "note  %s\n", a)
 	}
 	printAdvice(out, c.Pipeline.Formats)
@@ -180,52 +176,6 @@ func checkTable(ctx context.Context, api *dynamodb.Client, c config.Config) (str
 		}
 	}
 	return ": " + name, nil
-}
-
-// identityCount counts what an identity file tells, without keeping it.
-type identityCount struct {
-	events int
-	// progress is how far each source has told, in Unix milliseconds.
-	progress map[string]int64
-}
-
-func (n *identityCount) Apply(e *event.Event) error {
-	n.events++
-	if e.Op == event.Progress {
-		n.progress[e.Src] = max(n.progress[e.Src], e.To)
-	}
-	return nil
-}
-func (*identityCount) MarkProgress(string, int64) {}
-func (*identityCount) MarkComplete(string)        {}
-
-// checkIdentity reads the identity file. lag is how far the source in it that is furthest behind is behind now; 0 when none tells, or
-// when the file counts as complete.
-func checkIdentity(ctx context.Context, c config.Config, now time.Time) (note string, lag time.Duration, err error) {
-	i := c.Identity
-	if i.File.Path == "" && (i.EC2.Enabled() || i.ECS.Enabled() || len(i.Kube.Clusters) > 0 || len(i.Logs) > 0) {
-		return ": no file", 0, nil
-	}
-	if c.Identity.File.Path == "" {
-		return ": none is configured, so every private end will be unknown; set identity.ec2, identity.kube, identity.logs or identity.file.path", 0, nil
-	}
-	n := identityCount{progress: map[string]int64{}}
-	src, err := identity.New(c.Identity.File, identity.Dependencies{Target: &n, Logger: zerolog.Nop()})
-	if err != nil {
-		return "", 0, err
-	}
-	if err := src.LoadAll(ctx); err != nil {
-		return "", 0, err
-	}
-	note = fmt.Sprintf(": %d events in %s", n.events, c.Identity.File.Path)
-	switch {
-	case c.Identity.File.Complete:
-	case len(n.progress) == 0:
-		note += "; none tells progress, so nothing will be named with certainty: set identity.file.complete, or let the source write progress events"
-	default:
-		lag = now.Sub(time.UnixMilli(slices.Min(slices.Collect(maps.Values(n.progress)))))
-	}
-	return note, lag, nil
 }
 
 // layoutAdvice is what one configured layout lacks.

@@ -78,9 +78,9 @@ func TestCheckTellsAStaleIdentityFile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(f.lines), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, lag, err := checkIdentity(t.Context(), c, now)
-		if err != nil || lag.Round(time.Second) != f.lag {
-			t.Errorf("%q: lag %s, %v; want %s", f.lines, lag, err, f.lag)
+		_, file, err := checkIdentity(t.Context(), c, now)
+		if err != nil || file.lag.Round(time.Second) != f.lag {
+			t.Errorf("%q: lag %s, %v; want %s", f.lines, file.lag, err, f.lag)
 		}
 	}
 	if note, _, err := checkIdentity(t.Context(), config.Default(), now); err != nil || !strings.Contains(note, "every private end will be unknown") {
@@ -92,7 +92,44 @@ func TestCheckTellsAStaleIdentityFile(t *testing.T) {
 		t.Errorf("with a log: %q, %v", note, err)
 	}
 	c.Identity.File.Complete = true
-	if _, lag, err := checkIdentity(t.Context(), c, now); err != nil || lag != 0 {
-		t.Errorf("a file that is complete is %s behind, %v", lag, err)
+	if _, file, err := checkIdentity(t.Context(), c, now); err != nil || file.lag != 0 {
+		t.Errorf("a file that is complete is %s behind, %v", file.lag, err)
+	}
+}
+
+// Without a word on coverage no observer knows that another one counts the flow.
+func TestCheckTellsThatCoverageIsMissing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identity.jsonl")
+	for _, c := range []struct {
+		name, lines string
+		change      func(c *config.Config)
+		noted       bool
+	}{
+		{"a file without coverage", `{"v":1,"src":"a","op":"describe","from":1,"owner":"eni:eni-1"}`, nil, true},
+		{"a file with coverage", `{"v":1,"src":"a","op":"coverage","from":1,"scope":"vpc-1","prefix":"10.0.0.0/8","logged":true}`, nil, false},
+		{"accounts without flow logs", "", func(c *config.Config) {
+			c.Identity.File.Path, c.Identity.EC2.Accounts = "", []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}
+		}, true},
+		{"accounts with flow logs", "", func(c *config.Config) {
+			c.Identity.EC2.Accounts, c.Identity.EC2.FlowLogs = []ec2.Account{{ID: "123456789012", Regions: []string{"us-east-1"}}}, []string{"/vpc/*"}
+		}, false},
+		{"no source at all", "", func(c *config.Config) { c.Identity.File.Path = "" }, false},
+	} {
+		if err := os.WriteFile(path, []byte(c.lines+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg := config.Default()
+		cfg.Identity.File.Path = path
+		if c.change != nil {
+			c.change(&cfg)
+		}
+		_, file, err := checkIdentity(t.Context(), cfg, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		noted := strings.Contains(strings.Join(identityAdvice(cfg, file), " "), "counts twice")
+		if noted != c.noted {
+			t.Errorf("%s: noted %v", c.name, noted)
+		}
 	}
 }
