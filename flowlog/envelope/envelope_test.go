@@ -239,6 +239,8 @@ func TestJSONRecords(t *testing.T) {
 	f("parseVPC, message is an object", `{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","logEvents":[{"id":"1","message":`+camel+`}]}`, header, line)
 	f("Firehose, message is JSON text", `{"message":`+string(quoted)+`}`, header, line)
 	f("Athena", `{"srcaddr":"10.0.0.1","pkt_dstaddr":null,"instance_tag":"a b","log_status":"","year":"2024","nested":{"a":1}}`, "srcaddr pkt-dstaddr instance-tag log-status", "10.0.0.1 - a%20b -")
+	f("numbers of a table of mixed types", `{"account_id":12345678901,"srcaddr":"10.0.0.1","srcport":443.0,"dstport":8080.00,"bytes":0.0,"packets":null}`,
+		"account-id srcaddr srcport dstport bytes packets", "012345678901 10.0.0.1 443 8080 0 -")
 	f("Athena, old", `{"account":"1","sourceaddress":"10.0.0.1","numbytes":5,"starttime":1418530010}`, "account-id srcaddr bytes start", "1 10.0.0.1 5 1418530010")
 }
 

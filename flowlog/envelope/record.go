@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"strings"
 
 	"dredge/flowlog"
@@ -91,6 +92,13 @@ func (r *record) add(w *window, field flowlog.Field, c byte) (err error) {
 	}
 	r.header = append(r.header, field.String()...)
 	value := r.scratch
+	if c != '"' {
+		value = wholeNumber(value)
+		// An account written as a number has lost the zeros before it.
+		for lacks := accountDigits - len(value); isAccount(field) && digits(value) && lacks > 0; lacks-- {
+			r.line = append(r.line, '0')
+		}
+	}
 	if len(value) == 0 || (c != '"' && string(value) == "null") {
 		r.line = append(r.line, '-')
 		return nil
@@ -105,6 +113,26 @@ func (r *record) add(w *window, field flowlog.Field, c byte) (err error) {
 		}
 	}
 	return nil
+}
+
+// accountDigits is the length of an account's id.
+const accountDigits = 12
+
+func isAccount(f flowlog.Field) bool {
+	return f == flowlog.FieldAccountID || f == flowlog.FieldTransitGatewaySrcVPCAccountID || f == flowlog.FieldTransitGatewayDstVPCAccountID
+}
+
+func digits(text []byte) bool {
+	return len(text) > 0 && len(bytes.Trim(text, "0123456789")) == 0
+}
+
+// wholeNumber cuts the fraction off a JSON number that is written as a float and is none: tables of mixed types write 443.0.
+func wholeNumber(text []byte) []byte {
+	whole, fraction, cut := bytes.Cut(text, []byte("."))
+	if !cut || len(whole) == 0 || len(fraction) == 0 || len(bytes.Trim(fraction, "0")) > 0 {
+		return text
+	}
+	return whole
 }
 
 // fieldOf finds the field that a JSON key means, FieldOther for none: AWS's name with hyphens, underscores or in camel
