@@ -8,7 +8,11 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"dredge/internal/secret"
 )
@@ -109,8 +113,12 @@ func (c Config) Admin() (Login, bool) {
 	return c.Auth[i], true
 }
 
-// door decides who may ask what. Immutable.
-type door struct{ logins []knownLogin }
+// door decides who may ask what. Safe for concurrent use.
+type door struct {
+	logins []knownLogin // immutable
+	tries  *tries
+	log    zerolog.Logger
+}
 
 // knownLogin is a login ready to be compared: of secrets only sums are kept.
 type knownLogin struct {
@@ -119,8 +127,13 @@ type knownLogin struct {
 	role  Role
 }
 
-func newDoor(logins []Login) (*door, error) {
-	d := &door{}
+func newDoor(logins []Login, log zerolog.Logger) (*door, error) {
+	tries, err := newTries()
+	if err != nil {
+		return nil, err
+	}
+	// Who guesses from many addresses shall not fill the log.
+	d := &door{tries: tries, log: log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute})}
 	for i, l := range logins {
 		s, err := l.secret()
 		if err != nil {
@@ -139,18 +152,18 @@ func newDoor(logins []Login) (*door, error) {
 // open says that nobody has to log in.
 func (d *door) open() bool { return len(d.logins) == 0 }
 
-// role returns what the one who sent r may do, "" when r proves nothing. Every login is compared, so that the time says nothing.
-func (d *door) role(r *http.Request) Role {
-	basic := true
-	var given string
+// given returns what r wants to prove itself with, and whether there is anything.
+func given(r *http.Request) (secret string, basic, ok bool) {
 	if user, pass, ok := r.BasicAuth(); ok {
-		given = user + ":" + pass
-	} else if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		basic, given = false, token
-	} else {
-		return ""
+		return user + ":" + pass, true, true
 	}
-	sum := sha256.Sum256([]byte(given))
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return token, false, ok
+}
+
+// role returns what the one who knows the secret may do, "" when there is none. Every login is compared, so that the time says nothing.
+func (d *door) role(secret string, basic bool) Role {
+	sum := sha256.Sum256([]byte(secret))
 	found := Role("")
 	for _, k := range d.logins {
 		if subtle.ConstantTimeCompare(sum[:], k.sum[:]) == 1 && k.basic == basic && found != RoleAdmin {
@@ -160,14 +173,33 @@ func (d *door) role(r *http.Request) Role {
 	return found
 }
 
+// admit returns what the one who sent r may do, "" when r proves nothing, or how long its address has to wait before anything is looked at.
+func (d *door) admit(r *http.Request) (has Role, wait time.Duration) {
+	secret, basic, ok := given(r)
+	if !ok {
+		return "", 0
+	}
+	wait = d.tries.try(r, func() bool {
+		has = d.role(secret, basic)
+		return has != ""
+	})
+	return has, wait
+}
+
 // require lets only those through to h who have role, or a greater one. refused counts the others.
 func (d *door) require(role Role, h http.Handler, refused *refusals) http.Handler {
 	if d.open() {
 		return h
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		has := d.role(r)
+		has, wait := d.admit(r)
 		switch {
+		case wait > 0:
+			refused.tries.Inc()
+			wait = max(wait, time.Second).Round(time.Second)
+			d.log.Warn().Stringer("from", addressOf(r)).Dur("wait", wait).Msg("too many wrong logins from an address")
+			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
+			writeJSON(w, http.StatusTooManyRequests, map[string]string{"error": fmt.Sprintf("too many wrong logins from this address; try again in %s", wait)})
 		case has == "":
 			refused.unknown.Inc()
 			w.Header().Set("WWW-Authenticate", `Basic realm="dredge", charset="UTF-8"`)

@@ -42,6 +42,7 @@ func TestLogins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked := 0
 	f := func(login func(*http.Request), path string, want int) {
 		t.Helper()
 		method := http.MethodGet
@@ -49,7 +50,8 @@ func TestLogins(t *testing.T) {
 			method = http.MethodPost
 		}
 		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
-		r.RemoteAddr, r.Host = "10.0.0.7:5", "dredge-0:9090"
+		asked++ // each from an address of its own, as tries are counted by address
+		r.RemoteAddr, r.Host = fmt.Sprintf("10.0.0.%d:5", asked), "dredge-0:9090"
 		login(r)
 		rec := httptest.NewRecorder()
 		s.http.Handler.ServeHTTP(rec, r)
@@ -101,11 +103,12 @@ func TestLogins(t *testing.T) {
 		f(token("deploy-token-12"), path, ok)
 	}
 	f(elsewhere, "/drain", less) // a page of another origin with the browser's login
-	want := `# HELP dredge_http_refused_requests_total Requests that were refused, by reason: no valid login, a login without the role, or not from this machine.
+	want := `# HELP dredge_http_refused_requests_total Requests that were refused, by reason: no valid login, too many tries from the address, a login without the role, or not from this machine.
 # TYPE dredge_http_refused_requests_total counter
 dredge_http_refused_requests_total{reason="elsewhere"} 0
 dredge_http_refused_requests_total{reason="login"} 18
 dredge_http_refused_requests_total{reason="role"} 4
+dredge_http_refused_requests_total{reason="tries"} 0
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
 		t.Error(err)

@@ -50,6 +50,7 @@ type Server struct {
 	ln   net.Listener
 	// certificate is nil without TLS.
 	certificate *pair
+	refused     *refusals
 }
 
 // New checks cfg and builds the routes. Nothing listens yet.
@@ -57,7 +58,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	entrance, err := newDoor(cfg.Auth)
+	entrance, err := newDoor(cfg.Auth, deps.Log)
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
@@ -65,7 +66,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	s := &Server{cfg: cfg, log: deps.Log}
+	s := &Server{cfg: cfg, log: deps.Log, refused: refused}
 	if cfg.TLS.Enabled() {
 		if s.certificate, err = newPair(cfg.TLS, deps.Log); err != nil {
 			return nil, fmt.Errorf("http: %w", err)
