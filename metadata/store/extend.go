@@ -58,21 +58,20 @@ func (t *table[K]) extend(i int, e *evidence, bridge int64, v4 bool) bool {
 
 // append adds e behind the evidence of the key at place i, and says whether there was room.
 func (t *table[K]) append(i int, e *evidence) bool {
-	first, end := extent(t.toldAt[i])
-	count := end - first
-	if int(end) != t.nextTold { // something lies behind it: move
-		if t.nextTold+int(count)+1 > len(t.told) {
+	told := t.evidence(i)
+	if int(t.toldAt[i])+len(told) != t.nextTold { // something lies behind it: move
+		if t.nextTold+len(told)+1 > len(t.told) {
 			return false
 		}
-		copy(t.told[t.nextTold:], t.told[first:end])
-		first = uint64(t.nextTold)
-		t.nextTold += int(count)
+		copy(t.told[t.nextTold:], told)
+		t.toldAt[i] = uint32(t.nextTold)
+		t.nextTold += len(told)
 	} else if t.nextTold == len(t.told) {
 		return false
 	}
 	t.told[t.nextTold] = packEvidence(e)
 	t.nextTold++
 	t.liveTold++
-	t.toldAt[i] = (count+1)<<refBits | first
+	t.slots[i].ref.Add(1 << toldShift)
 	return true
 }

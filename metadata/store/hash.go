@@ -37,10 +37,10 @@ func (s *Store) dump() []string {
 		}
 		add("owner %+v scope %s", f.ep, s.ScopeName(f.scope))
 		for _, v := range f.wl {
-			add("owner %s workload %+v %+v", f.ep.Owner, v.stamp, *s.Workload(v.val))
+			add("owner %s workload %s %+v", f.ep.Owner, s.stampText(v.stamp()), *s.Workload(v.val))
 		}
-		if f.more != nil {
-			add("owner %s details %+v", f.ep.Owner, *f.more)
+		if m := f.more; m != nil {
+			add("owner %s details %s %s %s", f.ep.Owner, versionsText(s, m.eps), versionsText(s, m.traits), versionsText(s, m.listen))
 		}
 	}
 	for sc := metadata.NoScope; sc == metadata.NoScope || s.ScopeName(sc) != ""; sc++ {
@@ -48,16 +48,28 @@ func (s *Store) dump() []string {
 		add("scope %s watermark %d", name, rec.watermark.Load())
 		rec.nets.each(func(p netip.Prefix, claims []*network) {
 			for _, n := range claims {
-				add("network %s %s %s %v %v %+v", name, p, n.owner, n.begins, n.ends, n.info)
+				add("network %s %s %s %v %v %s", name, p, n.owner, n.begins, n.ends, versionsText(s, n.info))
 				for _, r := range n.routes {
 					add("route %s %s %s %s %v", name, p, n.owner, s.ScopeName(r.to), r.begin)
 				}
 			}
 		})
-		rec.coverage.each(func(p netip.Prefix, vs []version[logged]) { add("coverage %s %s %+v", name, p, vs) })
+		rec.coverage.each(func(p netip.Prefix, vs []version[logged]) { add("coverage %s %s %s", name, p, versionsText(s, vs)) })
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+func (s *Store) stampText(st stamp) string {
+	return fmt.Sprintf("{from %d rver %d obs %d src %s}", st.from, st.rver, st.obs, s.owners.sources.name(st.src))
+}
+
+func versionsText[T any](s *Store, vs []version[T]) string {
+	var b strings.Builder
+	for i := range vs {
+		fmt.Fprintf(&b, "%s %+v;", s.stampText(vs[i].stamp()), vs[i].val)
+	}
+	return b.String()
 }
 
 func (s *Store) dumpAddress(add func(string, ...any), sc metadata.Scope, ip netip.Addr, port uint32, list []interval, st keyState) {

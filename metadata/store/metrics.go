@@ -132,8 +132,8 @@ type Size struct{ Addresses, Tenures, TableBytes, Endpoints, Workloads int }
 // Size counts what the store holds. It locks each shard for a moment.
 func (s *Store) Size() Size {
 	out := Size{Endpoints: s.owners.names.len(), Workloads: s.owners.workloadCount()}
-	measure(&s.v4, 24, &out)
-	measure(&s.wide, 40, &out)
+	measure(&s.v4, 20, &out)
+	measure(&s.wide, 36, &out)
 	return out
 }
 

@@ -79,7 +79,7 @@ func insertMark(ms []mark, m mark) []mark {
 }
 
 // tellNetwork takes in an assign, release or topology of a prefix in sc. to is the scope that a topology leads to.
-func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) {
+func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope, names sourceNames) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	claims := sc.nets.at(p)
@@ -96,9 +96,9 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 	default:
 		n.begins = insertMark(n.begins, mark{e.Start(), e.Acc})
 		if e.EP != nil {
-			n.info, _ = merge(n.info, version[metadata.Endpoint]{
-				stamp{e.Start(), e.Rver, e.Obs, e.Src}, metadata.Endpoint{Kind: e.EP.Kind, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ},
-			}, compareEndpoints)
+			n.info, _ = merge(n.info, stamped(names.stamp(e), metadata.Endpoint{
+				Kind: e.EP.Kind, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ,
+			}), names, compareEndpoints)
 		}
 	}
 	if e.To != 0 && e.Op != event.Release {
@@ -117,7 +117,7 @@ func (sc *scope) tellNetwork(e *event.Event, p netip.Prefix, to metadata.Scope) 
 }
 
 // loadNetwork adds what was told of a network elsewhere. The scope's lock is held.
-func (sc *scope) loadNetwork(told *network) {
+func (sc *scope) loadNetwork(told *network, names sourceNames) {
 	claims := slices.Clone(sc.nets.at(told.prefix))
 	i, found := slices.BinarySearchFunc(claims, told.owner, func(n *network, owner string) int { return cmp.Compare(n.owner, owner) })
 	n := &network{prefix: told.prefix, owner: told.owner}
@@ -137,7 +137,7 @@ func (sc *scope) loadNetwork(told *network) {
 		n.addRoute(r)
 	}
 	for _, v := range told.info {
-		n.info, _ = merge(n.info, v, compareEndpoints)
+		n.info, _ = merge(n.info, v, names, compareEndpoints)
 	}
 	if n.delegated() {
 		sc.delegates.Store(true)
@@ -201,7 +201,7 @@ func compareLogged(a, b logged) int {
 	return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(bit(a.accept), bit(b.accept)), cmp.Compare(bit(a.reject), bit(b.reject)))
 }
 
-func (sc *scope) tellCoverage(e *event.Event, p netip.Prefix) {
+func (sc *scope) tellCoverage(e *event.Event, p netip.Prefix, names sourceNames) {
 	on := e.Logged == nil || *e.Logged
 	val := logged{to: forever, accept: on && e.Actions != "REJECT", reject: on && e.Actions != "ACCEPT"}
 	if e.To != 0 {
@@ -209,7 +209,7 @@ func (sc *scope) tellCoverage(e *event.Event, p netip.Prefix) {
 	}
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	vs, changed := merge(sc.coverage.at(p), version[logged]{stamp{e.Start(), e.Rver, e.Obs, e.Src}, val}, compareLogged)
+	vs, changed := merge(sc.coverage.at(p), stamped(names.stamp(e), val), names, compareLogged)
 	if changed {
 		sc.coverage.set(p, vs)
 	}

@@ -170,7 +170,9 @@ func isShared(kind string) bool {
 type owners struct {
 	names *index
 	list  paged[owner]
-	locks [64]sync.Mutex // by handle, for writers
+	// sources are the names of those who told.
+	sources sourceNames
+	locks   [64]sync.Mutex // by handle, for writers
 
 	placeMu sync.Mutex
 	placeID map[metadata.Place]uint32
@@ -188,7 +190,7 @@ type owners struct {
 
 func newOwners() *owners {
 	o := &owners{
-		names: newIndex(), workloadID: map[metadata.Workload]uint32{}, placeID: map[metadata.Place]uint32{{}: 0},
+		names: newIndex(), sources: sourceNames{newIndex()}, workloadID: map[metadata.Workload]uint32{}, placeID: map[metadata.Place]uint32{{}: 0},
 		noWorkloads: new([pageSize]atomic.Pointer[metadata.Workload]),
 	}
 	_, none := o.list.add()
@@ -293,7 +295,7 @@ func (o *owners) describe(h uint32, e *event.Event, scope metadata.Scope, scopeN
 	old := ow.facts.Load()
 	f := *old
 	changed := false
-	st := stamp{from: e.Start(), rver: e.Rver, obs: e.Obs, src: e.Src}
+	st := o.sources.stamp(e)
 
 	if scope != metadata.NoScope && scope != f.scope && (f.scope == metadata.NoScope || scopeName(scope) < scopeName(f.scope)) {
 		f.scope, changed = scope, true
@@ -304,7 +306,7 @@ func (o *owners) describe(h uint32, e *event.Event, scope metadata.Scope, scopeN
 			Team: e.WL.Team,
 		})
 		var c bool
-		f.wl, c = merge(f.wl, version[metadata.WorkloadID]{st, id}, o.compareWorkloads)
+		f.wl, c = merge(f.wl, stamped(st, id), o.sources, o.compareWorkloads)
 		changed = changed || c
 	}
 	if o.detail(&f, e, st) {
@@ -326,15 +328,15 @@ func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
 		m = *f.more
 	}
 	changed := false
-	if e.EP != nil && m.tellEndpoint(version[metadata.Endpoint]{st, metadata.Endpoint{
+	if e.EP != nil && m.tellEndpoint(stamped(st, metadata.Endpoint{
 		Kind: e.EP.Kind, ENI: e.EP.ENI, Instance: e.EP.Instance, Name: e.EP.Name, Subnet: e.EP.Subnet, AZ: e.EP.AZ,
-	}}) {
+	}), o.sources) {
 		changed = true
 		o.settle(f, &m)
 	}
 	if e.SDC != nil || e.Shared != nil || e.Forwarder != nil {
 		var c bool
-		m.traits, c = merge(m.traits, version[traits]{st, traits{tell(e.SDC), tell(e.Shared), tell(e.Forwarder)}}, compareTraits)
+		m.traits, c = merge(m.traits, stamped(st, traits{tell(e.SDC), tell(e.Shared), tell(e.Forwarder)}), o.sources, compareTraits)
 		changed = changed || c
 	}
 	if e.Listen != nil {
@@ -344,7 +346,7 @@ func (o *owners) detail(f *facts, e *event.Event, st stamp) bool {
 		}
 		slices.Sort(ports)
 		var c bool
-		m.listen, c = merge(m.listen, version[[]uint32]{st, slices.Compact(ports)}, slices.Compare[[]uint32])
+		m.listen, c = merge(m.listen, stamped(st, slices.Compact(ports)), o.sources, slices.Compare[[]uint32])
 		changed = changed || c
 	}
 	if changed {
@@ -364,7 +366,7 @@ func (o *owners) settle(f *facts, m *details) {
 }
 
 // tellEndpoint keeps the latest word of each source.
-func (m *details) tellEndpoint(v version[metadata.Endpoint]) bool {
+func (m *details) tellEndpoint(v version[metadata.Endpoint], names sourceNames) bool {
 	eps := slices.Clone(m.eps)
 	if i := slices.IndexFunc(eps, func(w version[metadata.Endpoint]) bool { return w.src == v.src }); i >= 0 {
 		if c := cmp.Or(cmp.Compare(v.from, eps[i].from), cmp.Compare(v.rver, eps[i].rver), cmp.Compare(v.obs, eps[i].obs),
@@ -375,7 +377,7 @@ func (m *details) tellEndpoint(v version[metadata.Endpoint]) bool {
 	}
 	eps = append(eps, v)
 	slices.SortFunc(eps, func(a, b version[metadata.Endpoint]) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.rver, b.rver), cmp.Compare(a.obs, b.obs), cmp.Compare(a.src, b.src))
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.rver, b.rver), cmp.Compare(a.obs, b.obs), names.compare(a.src, b.src))
 	})
 	m.eps = eps
 	return true

@@ -151,9 +151,9 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-func appendStamp(b []byte, s stamp) []byte {
+func (o *snapshotWriter) stamp(b []byte, s stamp) []byte {
 	b = binary.AppendVarint(binary.AppendVarint(binary.AppendVarint(b, s.from), s.rver), s.obs)
-	return appendText(b, s.src)
+	return appendText(b, o.s.owners.sources.name(s.src))
 }
 
 func saveAddresses[K comparable](o *snapshotWriter, a *addresses[K], kind byte, key func([]byte, K) []byte) {
@@ -193,20 +193,20 @@ func (o *snapshotWriter) facts(h uint32, f *facts) {
 	b := binary.AppendUvarint(binary.AppendUvarint(o.buf, uint64(h)), uint64(f.scope))
 	b = binary.AppendUvarint(b, uint64(len(f.wl)))
 	for i := range f.wl {
-		b = binary.AppendUvarint(appendStamp(b, f.wl[i].stamp), uint64(f.wl[i].val))
+		b = binary.AppendUvarint(o.stamp(b, f.wl[i].stamp()), uint64(f.wl[i].val))
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.eps)))
 	for i := range m.eps {
-		b = appendEndpoint(appendStamp(b, m.eps[i].stamp), &m.eps[i].val)
+		b = appendEndpoint(o.stamp(b, m.eps[i].stamp()), &m.eps[i].val)
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.traits)))
 	for i := range m.traits {
 		v := &m.traits[i].val
-		b = append(appendStamp(b, m.traits[i].stamp), v.sdc, v.shared, v.forwarder)
+		b = append(o.stamp(b, m.traits[i].stamp()), v.sdc, v.shared, v.forwarder)
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.listen)))
 	for i := range m.listen {
-		b = binary.AppendUvarint(appendStamp(b, m.listen[i].stamp), uint64(len(m.listen[i].val)))
+		b = binary.AppendUvarint(o.stamp(b, m.listen[i].stamp()), uint64(len(m.listen[i].val)))
 		for _, port := range m.listen[i].val {
 			b = binary.AppendUvarint(b, uint64(port))
 		}
@@ -252,7 +252,7 @@ func (o *snapshotWriter) networks(sc metadata.Scope, rec *scope) {
 		}
 		b = binary.AppendUvarint(b, uint64(len(n.info)))
 		for i := range n.info {
-			b = appendEndpoint(appendStamp(b, n.info[i].stamp), &n.info[i].val)
+			b = appendEndpoint(o.stamp(b, n.info[i].stamp()), &n.info[i].val)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(covers)))
@@ -260,7 +260,7 @@ func (o *snapshotWriter) networks(sc metadata.Scope, rec *scope) {
 		b = binary.AppendUvarint(appendPrefix(b, p), uint64(len(vs)))
 		for i := range vs {
 			v := &vs[i].val
-			b = binary.AppendVarint(appendStamp(b, vs[i].stamp), v.to)
+			b = binary.AppendVarint(o.stamp(b, vs[i].stamp()), v.to)
 			flags := byte(0)
 			if v.accept {
 				flags |= 1

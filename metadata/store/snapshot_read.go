@@ -231,7 +231,16 @@ func load[K comparable](s *Store, a *addresses[K], k K, rehash func(K) uint64, v
 }
 
 func (in *snapshotReader) stamp(c *cursor) stamp {
-	return stamp{from: c.varint(), rver: c.varint(), obs: c.varint(), src: in.text(c)}
+	return stamp{from: c.varint(), rver: c.varint(), obs: c.varint(), src: in.source(c)}
+}
+
+// source returns the handle of a source's name, 0 when the section is damaged.
+func (in *snapshotReader) source(c *cursor) uint32 {
+	name := in.text(c)
+	if c.bad {
+		return 0
+	}
+	return in.s.owners.sources.handle(name)
 }
 
 func (in *snapshotReader) endpoint(c *cursor) metadata.Endpoint {
@@ -244,16 +253,16 @@ func (in *snapshotReader) facts(c *cursor) {
 	var m details
 	told.scope = metadata.Scope(c.handle(in.scopes, c.uvarint()))
 	for range c.count() {
-		told.wl = append(told.wl, version[metadata.WorkloadID]{in.stamp(c), metadata.WorkloadID(c.handle(in.workloads, c.uvarint()))})
+		told.wl = append(told.wl, stamped(in.stamp(c), metadata.WorkloadID(c.handle(in.workloads, c.uvarint()))))
 	}
 	for range c.count() {
-		m.eps = append(m.eps, version[metadata.Endpoint]{in.stamp(c), in.endpoint(c)})
+		m.eps = append(m.eps, stamped(in.stamp(c), in.endpoint(c)))
 	}
 	for range c.count() {
-		m.traits = append(m.traits, version[traits]{in.stamp(c), traits{c.byte(), c.byte(), c.byte()}})
+		m.traits = append(m.traits, stamped(in.stamp(c), traits{c.byte(), c.byte(), c.byte()}))
 	}
 	for range c.count() {
-		v := version[[]uint32]{stamp: in.stamp(c)}
+		v := stamped(in.stamp(c), []uint32(nil))
 		for range c.count() {
 			v.val = append(v.val, uint32(c.uvarint()))
 		}
@@ -281,20 +290,20 @@ func (o *owners) load(h uint32, told *facts, scopeName func(metadata.Scope) stri
 		f.scope = told.scope
 	}
 	for _, v := range told.wl {
-		f.wl, _ = merge(f.wl, v, o.compareWorkloads)
+		f.wl, _ = merge(f.wl, v, o.sources, o.compareWorkloads)
 	}
 	var m details
 	if f.more != nil {
 		m = *f.more
 	}
 	for _, v := range told.more.eps {
-		m.tellEndpoint(v)
+		m.tellEndpoint(v, o.sources)
 	}
 	for _, v := range told.more.traits {
-		m.traits, _ = merge(m.traits, v, compareTraits)
+		m.traits, _ = merge(m.traits, v, o.sources, compareTraits)
 	}
 	for _, v := range told.more.listen {
-		m.listen, _ = merge(m.listen, v, slices.Compare[[]uint32])
+		m.listen, _ = merge(m.listen, v, o.sources, slices.Compare[[]uint32])
 	}
 	if len(m.eps) > 0 || len(m.traits) > 0 || len(m.listen) > 0 {
 		f.more = &m
@@ -331,7 +340,7 @@ func (in *snapshotReader) networks(c *cursor) {
 			}
 		}
 		for range c.count() {
-			n.info = append(n.info, version[metadata.Endpoint]{in.stamp(c), in.endpoint(c)})
+			n.info = append(n.info, stamped(in.stamp(c), in.endpoint(c)))
 		}
 		nets = append(nets, n)
 	}
@@ -343,7 +352,7 @@ func (in *snapshotReader) networks(c *cursor) {
 	for range c.count() {
 		x := cover{p: in.prefix(c)}
 		for range c.count() {
-			v := version[logged]{stamp: in.stamp(c)}
+			v := stamped(in.stamp(c), logged{})
 			v.val.to = c.varint()
 			flags := c.byte()
 			v.val.accept, v.val.reject = flags&1 != 0, flags&2 != 0
@@ -357,7 +366,7 @@ func (in *snapshotReader) networks(c *cursor) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	for _, n := range nets {
-		sc.loadNetwork(n)
+		sc.loadNetwork(n, in.s.owners.sources)
 		if h := in.s.owners.names.get("", n.owner); h != 0 {
 			in.s.owners.list.at(h).hasNetwork()
 		}
@@ -365,7 +374,7 @@ func (in *snapshotReader) networks(c *cursor) {
 	for _, x := range covers {
 		vs := sc.coverage.at(x.p)
 		for _, v := range x.vs {
-			vs, _ = merge(vs, v, compareLogged)
+			vs, _ = merge(vs, v, in.s.owners.sources, compareLogged)
 		}
 		sc.coverage.set(x.p, vs)
 	}

@@ -196,7 +196,7 @@ func (s *Store) Apply(e *event.Event) error {
 		s.tellNetwork(&told, scope)
 	case event.Coverage:
 		p, _ := netip.ParsePrefix(e.Prefix)
-		s.scope(scope).tellCoverage(&told, p)
+		s.scope(scope).tellCoverage(&told, p, s.owners.sources)
 	default: // snap_begin and snap_end only show that the source lives
 	}
 	return nil
@@ -208,7 +208,7 @@ func (s *Store) tellNetwork(e *event.Event, sc metadata.Scope) {
 	if e.Op == event.Topology {
 		to = s.internScope(e.ToScope)
 	}
-	s.scope(sc).tellNetwork(e, p, to)
+	s.scope(sc).tellNetwork(e, p, to, s.owners.sources)
 	if e.Owner != "" && e.Op == event.Assign {
 		owner := s.owners.intern(e.Owner)
 		s.owners.list.at(owner).hasNetwork()

@@ -71,13 +71,17 @@ func makeKey16(s metadata.Scope, ip netip.Addr, port uint32) (key16, uint64) {
 	return k, mix(hi ^ mix(lo^mix(uint64(k.scope)<<32|uint64(port))))
 }
 
-// A slot's ref says where its intervals are: present bit, ports bit, count, place in the arena. A slot without the present bit is
-// free; its key is written before ref and never changes, so that whoever sees ref may read key.
+// A slot's ref says where its intervals are and how much there is: present bit, ports bit, number of pieces of evidence, number of
+// intervals, place of these in the arena. A slot without the present bit is free; its key is written before ref and never changes, so
+// that whoever sees ref may read key. No key has more than maxEvidence of either, and the mark of forgotten times.
 const (
 	refPresent = 1 << 63
 	refPorts   = 1 << 62
 	refWriting = 1 << 61 // a key that a rebuild must keep although it holds nothing yet
-	refBits    = 40
+	refBits    = 36
+	countBits  = 12
+	countMask  = 1<<countBits - 1
+	toldShift  = refBits + countBits
 )
 
 type slot[K comparable] struct {
@@ -88,7 +92,12 @@ type slot[K comparable] struct {
 // extent is where ref's intervals are.
 func extent(ref uint64) (first, end uint64) {
 	first = ref & (1<<refBits - 1)
-	return first, first + ref>>refBits&0xffff
+	return first, first + ref>>refBits&countMask
+}
+
+// makeRef is the ref of a key with so many intervals from first on, and so many pieces of evidence.
+func makeRef(first, intervals, evidence int) uint64 {
+	return refPresent | uint64(evidence)<<toldShift | uint64(intervals)<<refBits | uint64(first)
 }
 
 // table is one shard's address table together with the arenas that its slots point into: all live and die together, so a
@@ -97,9 +106,9 @@ func extent(ref uint64) (first, end uint64) {
 type table[K comparable] struct {
 	slots []slot[K]
 	arena []packed // derived tenures
-	// told holds the evidence; toldAt says for each slot where: count << refBits | place.
+	// told holds the evidence; toldAt says for each slot where, its ref how much.
 	told   []packed
-	toldAt []uint64
+	toldAt []uint32
 	used   int // slots
 	next   int // in arena
 	live   int // intervals that a ref points at
@@ -109,7 +118,7 @@ type table[K comparable] struct {
 
 func newTable[K comparable](slots, intervals, evidence int) *table[K] {
 	return &table[K]{
-		slots: make([]slot[K], slots), toldAt: make([]uint64, slots),
+		slots: make([]slot[K], slots), toldAt: make([]uint32, slots),
 		arena: make([]packed, intervals), told: make([]packed, evidence),
 	}
 }
@@ -122,7 +131,8 @@ func (t *table[K]) tenures(i int) tenures {
 
 // evidence returns what was told of the key at place i. It is the writer's.
 func (t *table[K]) evidence(i int) []packed {
-	first, end := extent(t.toldAt[i])
+	first := uint64(t.toldAt[i])
+	end := first + t.slots[i].ref.Load()>>toldShift&countMask
 	return t.told[first:end:end]
 }
 
@@ -246,32 +256,31 @@ func (s *shard[K]) write(t *table[K], i int, list []interval, st *keyState) {
 	for n := range list {
 		t.arena[t.next+n] = packInterval(&list[n])
 	}
-	ref := uint64(refPresent) | uint64(len(list))<<refBits | uint64(t.next)
+	ref := makeRef(t.next, len(list), st.size())
 	if st.ports {
 		ref |= refPorts
 	}
 	t.tell(i, st)
 	t.slots[i].ref.Store(ref)
 	t.next += len(list)
-	t.live += len(list) - int(old>>refBits&0xffff)
+	t.live += len(list) - int(old>>refBits&countMask)
 }
 
-// tell writes st as the evidence of the key at place i: where the old one was when there is room.
+// tell writes st as the evidence of the key at place i: where the old one was when there is room. The caller's ref says how much.
 func (t *table[K]) tell(i int, st *keyState) {
-	first, end := extent(t.toldAt[i])
-	n := st.size()
-	t.liveTold += n - int(end-first)
-	if end-first < uint64(n) {
-		first = uint64(t.nextTold)
+	n, had, first := st.size(), len(t.evidence(i)), int(t.toldAt[i])
+	t.liveTold += n - had
+	if had < n {
+		first = t.nextTold
 		t.nextTold += n
 	}
-	t.toldAt[i] = uint64(n)<<refBits | first
+	t.toldAt[i] = uint32(first)
 	if st.since != 0 {
 		t.told[first] = packEvidence(&evidence{kind: begin, from: st.since})
 		first++
 	}
 	for k := range st.ev {
-		t.told[first+uint64(k)] = packEvidence(&st.ev[k])
+		t.told[first+k] = packEvidence(&st.ev[k])
 	}
 }
 
@@ -294,7 +303,7 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 		}
 	}
 	size := 1 << bits.Len(uint(keys*3/2))
-	grown := newTable[K](size, max(8, old.live+old.live/3+2*extra), max(8, old.liveTold+old.liveTold/4+2*evidence))
+	grown := newTable[K](size, max(8, old.live+old.live/4+2*extra), max(8, old.liveTold+old.liveTold/4+2*evidence))
 	mask := uint64(size - 1)
 	for i := range old.slots {
 		if !old.kept(i) {
@@ -310,8 +319,8 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 		copy(grown.arena[grown.next:], list)
 		copy(grown.told[grown.nextTold:], told)
 		grown.slots[j].key = from.key
-		grown.slots[j].ref.Store(ref&(refPresent|refPorts) | uint64(len(list))<<refBits | uint64(grown.next))
-		grown.toldAt[j] = uint64(len(told))<<refBits | uint64(grown.nextTold)
+		grown.slots[j].ref.Store(ref&refPorts | makeRef(grown.next, len(list), len(told)))
+		grown.toldAt[j] = uint32(grown.nextTold)
 		grown.next += len(list)
 		grown.nextTold += len(told)
 		grown.used++
@@ -324,7 +333,7 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 // kept says whether the key at place i still holds something.
 func (t *table[K]) kept(i int) bool {
 	ref := t.slots[i].ref.Load()
-	return ref&(refPorts|refWriting) != 0 || ref != 0 && t.toldAt[i]>>refBits != 0
+	return ref&(refPorts|refWriting|countMask<<toldShift) != 0
 }
 
 // publishShorter is publish for knowledge no larger than the present one, without ever moving the table. It takes fresh room,
