@@ -33,19 +33,6 @@ type awsSources struct {
 	list []awsSource
 	// ask looks an interface up in the background; nil when nobody can.
 	ask func(eni string)
-	// names are the rules of application names, which all of them share.
-	names *app.Namer
-}
-
-// newAWSSources makes what identity.ec2 and identity.ecs configure. They ask nobody anything before they run.
-func newAWSSources(c config.Config, base aws.Config, log zerolog.Logger, reg prometheus.Registerer) (awsSources, error) {
-	names, err := app.New(c.Identity.Names)
-	if err != nil {
-		return awsSources{}, fmt.Errorf("identity.names: %w", err)
-	}
-	out, err := newAWSSourcesNaming(c, base, names, log, reg)
-	out.names = names
-	return out, err
 }
 
 // endpointNamer says what an endpoint's application is called.
@@ -53,7 +40,17 @@ type endpointNamer interface {
 	Name(tags map[string]string, ep *event.Endpoint, wl *event.Workload)
 }
 
-func newAWSSourcesNaming(c config.Config, base aws.Config, names endpointNamer, log zerolog.Logger, reg prometheus.Registerer) (awsSources, error) {
+// newNames makes the rules of application names, which all sources share.
+func newNames(c config.Config) (*app.Namer, error) {
+	names, err := app.New(c.Identity.Names)
+	if err != nil {
+		return nil, fmt.Errorf("identity.names: %w", err)
+	}
+	return names, nil
+}
+
+// newAWSSources makes what identity.ec2 and identity.ecs configure. They ask nobody anything before they run.
+func newAWSSources(c config.Config, base aws.Config, names endpointNamer, log zerolog.Logger, reg prometheus.Registerer) (awsSources, error) {
 	var out awsSources
 	if c.Identity.EC2.Enabled() {
 		src, err := ec2.New(c.Identity.EC2, ec2.Deps{

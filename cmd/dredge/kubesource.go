@@ -28,10 +28,10 @@ type kubeTenure struct{ took, gave int64 }
 
 var _ event.Source = (*kubeSource)(nil)
 
-func newKubeSource(c kube.Config, log zerolog.Logger, reg prometheus.Registerer) (*kubeSource, error) {
+func newKubeSource(c kube.Config, names endpointNamer, log zerolog.Logger, reg prometheus.Registerer) (*kubeSource, error) {
 	k := &kubeSource{claims: map[string]map[kubeClaim]kubeTenure{}, vouched: map[string]int64{}}
 	var err error
-	k.source, err = kube.New(c, kube.Dependencies{Target: k, Logger: log, Registerer: reg, Open: k.open})
+	k.source, err = kube.New(c, kube.Dependencies{Target: k, Names: names, Logger: log, Registerer: reg, Open: k.open})
 	return k, err
 }
 

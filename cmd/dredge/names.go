@@ -40,7 +40,7 @@ func newNamesTestCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test -c FILE [CASES.yaml]",
 		Short: "Show what the rules of application names give on the present estate, or check them against cases",
-		Long: `Without CASES, list the estate that identity.ec2 and identity.ecs configure once, apply the rules of identity.names, and show how many
+		Long: `Without CASES, list the estate that identity.ec2, identity.ecs and identity.kube configure once, apply the rules of identity.names, and show how many
 endpoints each rule names, and which have no name and what tags they carry. Nothing is written anywhere.
 
 With CASES, a list of endpoints and the names that they should get, no estate is needed: it is a unit test of the rules. Exit code 1
@@ -166,7 +166,7 @@ type namedEndpoint struct {
 	tags              map[string]string
 }
 
-// Name implements ec2.Namer and ecs.Namer.
+// Name implements the Namer of every source.
 func (n *namesSeen) Name(tags map[string]string, ep *event.Endpoint, wl *event.Workload) {
 	before := wl.App
 	steps := n.names.Explain(tags, ep, wl)
@@ -186,34 +186,51 @@ func (n *namesSeen) Name(tags map[string]string, ep *event.Endpoint, wl *event.W
 
 // surveyNames lists the configured estate once.
 func surveyNames(ctx context.Context, c config.Config) (*namesSeen, error) {
-	if !c.Identity.EC2.Enabled() && !c.Identity.ECS.Enabled() {
-		return nil, errors.New("identity.ec2.accounts and identity.ecs.accounts are empty, so there is no estate to list; write them, or give a file of cases")
+	if !c.Identity.EC2.Enabled() && !c.Identity.ECS.Enabled() && len(c.Identity.Kube.Clusters) == 0 {
+		return nil, errors.New("identity.ec2.accounts, identity.ecs.accounts and identity.kube.clusters are empty, so there is no estate to list; write them, or give a file of cases")
 	}
 	clients, err := newAWSClients(ctx, c.AWS, checkTimeout)
 	if err != nil {
 		return nil, err
 	}
-	names, err := app.New(c.Identity.Names)
+	names, err := newNames(c)
 	if err != nil {
 		return nil, err
 	}
 	seen := &namesSeen{names: names, seen: map[string]namedEndpoint{}}
 	// Changes are somebody else's to read: a survey must not take messages out of their queues.
 	c.Identity.EC2.QueueURL, c.Identity.ECS.QueueURL = "", ""
-	sources, err := newAWSSourcesNaming(c, clients.base, seen, zerolog.Nop(), prometheus.NewRegistry())
+	estates, err := newAWSSources(c, clients.base, seen, zerolog.Nop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, err
+	}
+	var sources []lister
+	for _, src := range estates.list {
+		sources = append(sources, src)
+	}
+	if len(c.Identity.Kube.Clusters) > 0 {
+		pods, err := newKubeSource(c.Identity.Kube, seen, zerolog.Nop(), prometheus.NewRegistry())
+		if err != nil {
+			return nil, fmt.Errorf("identity.kube: %w", err)
+		}
+		sources = append(sources, pods)
 	}
 	return seen, listOnce(ctx, sources)
 }
 
+// lister is a source that can say whether it has listed everything once.
+type lister interface {
+	event.Source
+	Listed() error
+}
+
 // listOnce runs sources until each has listed everything once.
-func listOnce(ctx context.Context, sources awsSources) error {
+func listOnce(ctx context.Context, sources []lister) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var group sync.WaitGroup
-	failed := make(chan error, len(sources.list))
-	for _, src := range sources.list {
+	failed := make(chan error, len(sources))
+	for _, src := range sources {
 		group.Go(func() { failed <- src.Run(running, func([]event.Event) error { return running.Err() }) })
 	}
 	defer group.Wait()
@@ -221,11 +238,16 @@ func listOnce(ctx context.Context, sources awsSources) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := sources.listed()
-		if err == nil {
-			if faults := sources.faults(); len(faults) > 0 {
-				return fmt.Errorf("the estate was not listed completely: %s", strings.Join(faults, "; "))
-			}
+		var err error
+		var faults []string
+		for _, src := range sources {
+			err = cmp.Or(err, src.Listed())
+			faults = append(faults, src.Faults()...)
+		}
+		switch {
+		case err == nil && len(faults) > 0:
+			return fmt.Errorf("the estate was not listed completely: %s", strings.Join(faults, "; "))
+		case err == nil:
 			return nil
 		}
 		select {

@@ -24,12 +24,16 @@ import (
 // reloadable are the settings of the service that can change while it runs.
 func (s *service) reloadable() []config.Part {
 	told := s.cfg.Identity.Networks
+	var renamed []func()
+	if s.kube != nil {
+		renamed = append(renamed, s.kube.Renamed)
+	}
 	parts := []config.Part{
 		{Key: "pipeline.hold", Prepare: func(next config.Config) (func(), error) {
 			return func() { s.core.pipeline.SetHold(next.Pipeline.Hold) }, nil
 		}},
 		s.core.rulesPart(),
-		namesPart(s.aws.names),
+		namesPart(s.names, renamed...),
 		{Key: "identity.networks", Prepare: func(next config.Config) (func(), error) {
 			return func() {
 				if err := told.Update(next.Identity.Networks, time.Now(), s.core.identity); err != nil {
@@ -67,14 +71,19 @@ func (c *core) rulesPart() config.Part {
 	}}
 }
 
-// namesPart reloads the rules of application names. Sources apply them to what they list from then on.
-func namesPart(names *app.Namer) config.Part {
+// namesPart reloads the rules of application names and calls each of renamed. Sources apply them to what they list from then on.
+func namesPart(names *app.Namer, renamed ...func()) config.Part {
 	return config.Part{Key: "identity.names", Prepare: func(next config.Config) (func(), error) {
 		fresh, err := app.New(next.Identity.Names)
 		if err != nil {
 			return nil, err
 		}
-		return func() { names.Take(fresh) }, nil
+		return func() {
+			names.Take(fresh)
+			for _, f := range renamed {
+				f()
+			}
+		}, nil
 	}}
 }
 

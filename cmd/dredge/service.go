@@ -22,6 +22,7 @@ import (
 	"dredge/internal/httpd"
 	"dredge/internal/page"
 	"dredge/internal/tail"
+	"dredge/metadata/app"
 	"dredge/metadata/file"
 	"dredge/metadata/geo"
 	"dredge/metadata/kube"
@@ -46,7 +47,9 @@ type service struct {
 	// public is nil when nothing of public addresses is configured.
 	public *geo.Geo
 	aws    awsSources
-	logs   *identityLogs
+	// names are the rules of application names, which all sources share.
+	names *app.Namer
+	logs  *identityLogs
 	// degraded is 1 when rows are named although identity was not loaded in time.
 	degraded prometheus.Gauge
 	http     *httpd.Server
@@ -79,8 +82,11 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 	if err := c.Identity.Networks.Tell(identity); err != nil {
 		return nil, fmt.Errorf("identity.networks: %w", err)
 	}
+	if s.names, err = newNames(c); err != nil {
+		return nil, err
+	}
 	if len(c.Identity.Kube.Clusters) > 0 {
-		if s.kube, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: identity, Logger: log, Registerer: reg}); err != nil {
+		if s.kube, err = kube.New(c.Identity.Kube, kube.Dependencies{Target: identity, Names: s.names, Logger: log, Registerer: reg}); err != nil {
 			return nil, fmt.Errorf("identity.kube: %w", err)
 		}
 		for _, src := range s.kube.Sources() {
@@ -94,7 +100,7 @@ func newService(c config.Config, clients awsClients, log zerolog.Logger, reg met
 		}
 		public = s.public
 	}
-	if s.aws, err = newAWSSources(c, clients.base, log, reg); err != nil {
+	if s.aws, err = newAWSSources(c, clients.base, s.names, log, reg); err != nil {
 		return nil, err
 	}
 	if s.logs, err = newIdentityLogs(c.Identity, identity, log, reg); err != nil {

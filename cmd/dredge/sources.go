@@ -31,21 +31,27 @@ func newSources(c config.Config, base aws.Config, log zerolog.Logger, reg promet
 		}
 		out.list = append(out.list, f)
 	}
+	names, err := newNames(c)
+	if err != nil {
+		return out, err
+	}
+	var renamed []func()
 	if len(c.Identity.Kube.Clusters) > 0 {
-		k, err := newKubeSource(c.Identity.Kube, log, reg)
+		k, err := newKubeSource(c.Identity.Kube, names, log, reg)
 		if err != nil {
 			return out, fmt.Errorf("identity.kube: %w", err)
 		}
 		out.list = append(out.list, k)
+		renamed = append(renamed, k.source.Renamed)
 	}
-	estates, err := newAWSSources(c, base, log, reg)
+	estates, err := newAWSSources(c, base, names, log, reg)
 	if err != nil {
 		return out, err
 	}
 	for _, src := range estates.list {
 		out.list = append(out.list, src)
 	}
-	out.parts = append(out.parts, namesPart(estates.names))
+	out.parts = append(out.parts, namesPart(names, renamed...))
 	if len(out.list) > 0 || len(c.Identity.Networks) > 0 {
 		declared := newNetworksSource(c.Identity.Networks)
 		out.list = append(out.list, declared)

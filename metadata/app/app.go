@@ -23,6 +23,8 @@ const (
 	ECSFamily = "aws:ecs:family"
 	// KubeWorkload is the top of a pod's chain of owners: a Deployment, not its ReplicaSet.
 	KubeWorkload = "aws:eks:workload"
+	// KubeNamespace is a pod's namespace.
+	KubeNamespace = "aws:eks:namespace"
 	// Managed is the name of a service that AWS runs: a load balancer's, a NAT gateway's.
 	Managed = "aws:managed"
 	// Account is the account's id.

@@ -22,7 +22,7 @@ type Config struct {
 type Rule struct {
 	// Name is what app_source says when the rule wins; empty writes tag: and the tag's key.
 	Name string `yaml:"name"`
-	// Tags are the keys to look at in order, whatever their case; beside AWS's tags there are aws:ecs:serviceName, aws:ecs:family, aws:eks:workload, aws:managed and aws:account.
+	// Tags are the keys to look at in order, whatever their case; beside AWS's tags and the labels of pods there are aws:ecs:serviceName, aws:ecs:family, aws:eks:workload, aws:eks:namespace, aws:managed and aws:account.
 	Tags []string `yaml:"tags"`
 	// Kinds restricts the rule to endpoints of these kinds, such as instance or load_balancer; empty means all.
 	Kinds []string `yaml:"kinds"`
@@ -42,7 +42,7 @@ const asgard = `^(?P<cluster>(?P<app>[^-]+)(?:-.*?)??)(?:-v\d{3,})?$`
 func DefaultConfig() Config {
 	return Config{
 		Rules: []Rule{
-			{Tags: []string{"app", "application", "app.kubernetes.io/name", "service"}},
+			{Tags: []string{"app", "application", "app.kubernetes.io/name", "k8s-app", "service"}},
 			{Name: "ecs-service", Tags: []string{ECSService}},
 			{Name: "ecs-family", Tags: []string{ECSFamily}},
 			{Name: "kube-workload", Tags: []string{KubeWorkload}},

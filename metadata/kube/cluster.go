@@ -31,9 +31,10 @@ type cluster struct {
 	deps    Dependencies
 	client  *http.Client
 	base    string
-	namer   Namer
 	metrics *metrics
 	loaded  atomic.Bool
+	// renamed says that pods are to be listed anew, for their names.
+	renamed atomic.Bool
 
 	mu    sync.Mutex
 	epoch int64
@@ -63,18 +64,10 @@ type question struct {
 type place struct{ scope, instance, az, region string }
 
 func newCluster(cfg Cluster, deps Dependencies, client *http.Client, base string, m *metrics) *cluster {
-	c := &cluster{
-		cfg: cfg, src: SourceName(cfg.Name), deps: deps, client: client, base: base, namer: deps.Namer, metrics: m,
+	return &cluster{
+		cfg: cfg, src: SourceName(cfg.Name), deps: deps, client: client, base: base, metrics: m,
 		nodes: map[string]place{}, pods: map[string]*podState{}, unplaced: map[string]*pod{}, host: map[string]struct{}{}, logged: map[fault]string{},
 	}
-	if c.namer == nil {
-		labels := cfg.AppLabels
-		if len(labels) == 0 {
-			labels = defaultAppLabels()
-		}
-		c.namer = labelNamer(labels)
-	}
-	return c
 }
 
 // run watches nodes and pods until ctx ends.
@@ -85,7 +78,7 @@ func (c *cluster) run(ctx context.Context) error {
 	}
 	nodes := &nodeHandler{cluster: c, listed: make(chan struct{})}
 	pods := &podHandler{cluster: c}
-	podWatcher := &watcher{client: c.client, base: c.base, path: podsPath, handler: pods}
+	podWatcher := &watcher{client: c.client, base: c.base, path: podsPath, handler: pods, anew: &c.renamed}
 	var g errgroup.Group
 	g.Go(func() error {
 		return (&watcher{client: c.client, base: c.base, path: nodesPath, handler: nodes}).run(ctx)

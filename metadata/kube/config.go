@@ -28,7 +28,7 @@ type Cluster struct {
 	Account string `yaml:"account"`
 	// Region is the AWS region of the nodes; empty takes each node's topology.kubernetes.io/region.
 	Region string `yaml:"region"`
-	// AppLabels are the pod labels that name the application, the first that is there wins; after them the owner (deployment, stateful set, job) does. Empty is [app.kubernetes.io/name, app, k8s-app].
+	// AppLabels are pod labels that name this cluster's applications before identity.names does, the first that is there wins.
 	AppLabels []string `yaml:"app_labels"`
 }
 

@@ -40,8 +40,8 @@ type Dependencies struct {
 	Logger zerolog.Logger
 	// Registerer takes the metrics; nil leaves them unregistered.
 	Registerer prometheus.Registerer
-	// Namer chooses applications; nil goes by each cluster's app_labels and the pod's controller.
-	Namer Namer
+	// Names names applications; nil leaves them to each cluster's app_labels.
+	Names Namer
 	// Open returns the claims that an earlier run of the source of this name left open; those of pods that are gone are released
 	// after the first listing. nil when nothing was kept.
 	Open func(src string) []Claim
@@ -102,6 +102,14 @@ func (s *Source) Loaded() (ok bool, missing string) {
 		}
 	}
 	return true, ""
+}
+
+// Renamed says that Names gives other names from now on: pods get theirs when they change, and all of them when the present watch
+// ends, which is within five minutes. Any goroutine may call it.
+func (s *Source) Renamed() {
+	for _, c := range s.clusters {
+		c.renamed.Store(true)
+	}
 }
 
 // Run watches until ctx ends. A cluster that cannot be reached costs the others nothing. It returns nil.

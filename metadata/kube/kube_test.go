@@ -3,6 +3,7 @@ package kube
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dredge/metadata/app"
 	"dredge/metadata/event"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,15 +45,18 @@ func run(t *testing.T, change func(r *rig, c *Cluster, d *Dependencies), body fu
 				"spec": map[string]any{"providerID": fmt.Sprint("aws:///us-east-1a/i-", i)},
 			})
 		}
+		names, err := app.New(app.DefaultConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
 		cfg := Cluster{Name: "main", VPC: "vpc-1"}
 		deps := Dependencies{
-			Target: r.ledger, Logger: zerolog.New(&r.log), Registerer: r.registry,
+			Target: r.ledger, Names: names, Logger: zerolog.New(&r.log), Registerer: r.registry,
 			Connect: func(Cluster) (*http.Client, string, error) { return &http.Client{Transport: r.api}, "http://api", nil },
 		}
 		if change != nil {
 			change(r, &cfg, &deps)
 		}
-		var err error
 		if r.source, err = New(Config{Clusters: []Cluster{cfg}}, deps); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +123,7 @@ func TestLifeOfAPod(t *testing.T) {
 		p := r.running("u1", "10.0.0.1", r.start.Add(55*time.Second))
 		r.api.put(podsPath, p)
 		synctest.Wait()
-		r.expect("assign u1 vpc-1/10.0.0.1 from 56 acc 4 app web (kubernetes)")
+		r.expect("assign u1 vpc-1/10.0.0.1 from 56 acc 4 app web (kube-workload)")
 		if ep := r.events[len(r.events)-1].EP; ep.Kind != "pod" || ep.Name != "shop/web-5d-u1" || ep.Instance != "i-0" || ep.AZ != "use1-az4" {
 			t.Errorf("%+v", ep)
 		}
@@ -148,14 +153,14 @@ func TestCompletedPodGivesItsAddressBack(t *testing.T) {
 		done := over(p, "Succeeded", r.start.Add(68*time.Second))
 		r.api.put(podsPath, done)
 		synctest.Wait()
-		r.expect("assign job vpc-1/10.0.0.1 from 56 acc 4 app web (kubernetes)", "release job vpc-1/10.0.0.1 to 68 acc 30")
+		r.expect("assign job vpc-1/10.0.0.1 from 56 acc 4 app web (kube-workload)", "release job vpc-1/10.0.0.1 to 68 acc 30")
 		next := r.running("next", "10.0.0.1", r.start.Add(80*time.Second))
 		r.pass(time.Minute)
 		r.api.put(podsPath, next)
 		r.api.put(podsPath, done)
 		r.api.remove(podsPath, done)
 		synctest.Wait()
-		r.expect("assign next vpc-1/10.0.0.1 from 81 acc 4 app web (kubernetes)")
+		r.expect("assign next vpc-1/10.0.0.1 from 81 acc 4 app web (kube-workload)")
 	})
 }
 
@@ -177,7 +182,7 @@ func TestForcedDeletionIsUncertain(t *testing.T) {
 		r.api.put(podsPath, p)
 		r.api.remove(podsPath, p)
 		synctest.Wait()
-		r.expect("assign u1 vpc-1/10.0.0.1 from 1 acc 4 app web (kubernetes)", "release u1 vpc-1/10.0.0.1 to 60 acc 40")
+		r.expect("assign u1 vpc-1/10.0.0.1 from 1 acc 4 app web (kube-workload)", "release u1 vpc-1/10.0.0.1 to 60 acc 40")
 	})
 }
 
@@ -189,7 +194,7 @@ func TestDualStackAndLabelsAndANewSandbox(t *testing.T) {
 		st["podIPs"] = []any{map[string]any{"ip": "10.0.0.1"}, map[string]any{"ip": "2600:1f18::1"}, map[string]any{"ip": "nonsense"}}
 		r.api.put(podsPath, p)
 		r.pass(10 * time.Second)
-		r.expect("assign u1 vpc-1/10.0.0.1 from 31 acc 4 app web (kubernetes)", "assign u1 vpc-1/2600:1f18::1 from 31 acc 4 app web (kubernetes)")
+		r.expect("assign u1 vpc-1/10.0.0.1 from 31 acc 4 app web (kube-workload)", "assign u1 vpc-1/2600:1f18::1 from 31 acc 4 app web (kube-workload)")
 		meta(p)["labels"].(map[string]any)["app.kubernetes.io/name"] = "shopfront"
 		r.api.put(podsPath, p)
 		r.pass(10 * time.Second)
@@ -197,7 +202,7 @@ func TestDualStackAndLabelsAndANewSandbox(t *testing.T) {
 		st["podIPs"] = []any{map[string]any{"ip": "10.0.0.2"}, map[string]any{"ip": "2600:1f18::1"}}
 		r.api.put(podsPath, p)
 		synctest.Wait()
-		r.expect("release u1 vpc-1/10.0.0.1 to 70 acc 10", "assign u1 vpc-1/10.0.0.2 from 80 acc 10 app shopfront (app.kubernetes.io/name)")
+		r.expect("release u1 vpc-1/10.0.0.1 to 70 acc 10", "assign u1 vpc-1/10.0.0.2 from 80 acc 10 app shopfront (tag:app.kubernetes.io/name)")
 	})
 }
 
@@ -348,7 +353,7 @@ func TestScopeFromNodes(t *testing.T) {
 		r.expect()
 		r.api.put(nodesPath, object{"metadata": map[string]any{"name": "late", "uid": "n9", "annotations": map[string]any{"vpc": "vpc-9"}}})
 		synctest.Wait()
-		r.expect("assign u1 vpc-9/10.0.0.1 from 1 acc 4 app web (kubernetes)")
+		r.expect("assign u1 vpc-9/10.0.0.1 from 1 acc 4 app web (kube-workload)")
 	})
 }
 
@@ -381,24 +386,91 @@ func TestClaimsOfAnEarlierRun(t *testing.T) {
 	})
 }
 
-func TestNames(t *testing.T) {
-	n := labelNamer(defaultAppLabels())
+// What keeps a pod running, without what a name carries of the moment at which it was made.
+func TestController(t *testing.T) {
 	for _, c := range []struct {
-		w           Workload
-		app, source string
+		kind, name, hash, want string
 	}{
-		{Workload{Labels: map[string]string{"app": "a", "app.kubernetes.io/name": "b"}}, "b", "app.kubernetes.io/name"},
-		{Workload{OwnerKind: "ReplicaSet", OwnerName: "web-api-7c9", Labels: map[string]string{"pod-template-hash": "7c9"}}, "web-api", "kubernetes"},
-		{Workload{OwnerKind: "StatefulSet", OwnerName: "db-0x1"}, "db-0x1", "kubernetes"},
-		{Workload{OwnerKind: "Job", OwnerName: "nightly-29012345"}, "nightly", "kubernetes"},
-		{Workload{OwnerKind: "Job", OwnerName: "load-2026"}, "load-2026", "kubernetes"},
-		{Workload{OwnerKind: "Node", OwnerName: "ip-10-0-0-1"}, "", ""},
-		{Workload{}, "", ""},
+		{"ReplicaSet", "web-api-7c9", "7c9", "web-api"},
+		{"ReplicaSet", "web-api-7c9", "", "web-api-7c9"},
+		{"StatefulSet", "db-0x1", "", "db-0x1"},
+		{"Job", "nightly-29012345", "", "nightly"},
+		{"Job", "load-2026", "", "load-2026"},
+		{"Node", "ip-10-0-0-1", "", ""},
+		{"", "", "", ""},
 	} {
-		if app, source := n.App(c.w); app != c.app || source != c.source {
-			t.Errorf("%+v: %q %q, want %q %q", c.w, app, source, c.app, c.source)
+		var m objectMeta
+		text := fmt.Sprintf(`{"labels":{"pod-template-hash":%q},"ownerReferences":[{"kind":"Other","name":"other"},{"kind":%q,"name":%q,"controller":true}]}`, c.hash, c.kind, c.name)
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.controller(); got != c.want {
+			t.Errorf("%+v: %q", c, got)
 		}
 	}
+}
+
+// The rules of identity.names look at a pod's labels, its controller and its namespace as they look at tags elsewhere; the cluster's own
+// labels come first.
+func TestNames(t *testing.T) {
+	rules, err := app.New(app.Config{
+		Rules: []app.Rule{
+			{Name: "product", Tags: []string{"product"}, Kinds: []string{"pod"}, Match: "^p-(.+)$"},
+			{Name: "system", Tags: []string{app.KubeNamespace}, Match: "^kube-system$", App: "kubernetes"},
+			{Name: "workload", Tags: []string{app.KubeWorkload}},
+		},
+		TeamTags: []string{"squad"}, Labels: []string{"tier"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned := []byte(`{"metadata":{"uid":"u","name":"n","ownerReferences":[{"kind":"DaemonSet","name":"agent","controller":true}]}}`)
+	f := func(own []string, namespace string, labels map[string]string, want event.Workload) {
+		t.Helper()
+		p, err := parsePod(owned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Metadata.Namespace, p.Metadata.Labels = namespace, labels
+		c := newCluster(Cluster{Name: "c", AppLabels: own}, Dependencies{Names: rules}, nil, "", newMetrics(nil).of("c"))
+		_, got := c.describe(p, place{scope: "vpc-1"})
+		want.Cluster, want.VPC = "c", "vpc-1"
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: %s", labels, diff)
+		}
+	}
+	f(nil, "shop", nil, event.Workload{App: "agent", AppSource: "workload"})
+	f(nil, "shop", map[string]string{"product": "p-cart", "squad": "blue", "tier": "web"}, event.Workload{App: "cart", AppSource: "product", Team: "blue", Labels: map[string]string{"tier": "web"}})
+	f(nil, "shop", map[string]string{"product": "cart"}, event.Workload{App: "agent", AppSource: "workload"})
+	f(nil, "kube-system", nil, event.Workload{App: "kubernetes", AppSource: "system"})
+	f([]string{"own"}, "kube-system", map[string]string{"own": "mine", "squad": "blue"}, event.Workload{App: "mine", AppSource: "tag:own", Team: "blue"})
+}
+
+// Pods that do not change get their names by new rules, too, when the present watch has ended.
+func TestRenamed(t *testing.T) {
+	names, err := app.New(app.Config{Rules: []app.Rule{{Tags: []string{app.KubeWorkload}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, func(r *rig, _ *Cluster, d *Dependencies) {
+		d.Names = names
+		r.api.put(podsPath, r.running("u1", "10.0.0.1", r.start))
+	}, func(r *rig) {
+		r.pass(time.Minute)
+		if lines := r.take(); len(lines) != 1 || !strings.Contains(lines[0], "app web (tag:aws:eks:workload)") {
+			t.Errorf("%q", lines)
+		}
+		next, err := app.New(app.Config{Rules: []app.Rule{{Tags: []string{app.KubeNamespace}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names.Take(next)
+		r.source.Renamed()
+		r.pass(watchFor + time.Minute)
+		if lines := r.take(); len(lines) != 1 || !strings.HasPrefix(lines[0], "describe u1") || !strings.Contains(lines[0], "app shop") {
+			t.Errorf("%q", lines)
+		}
+	})
 }
 
 func TestConfig(t *testing.T) {

@@ -1,48 +1,65 @@
 package kube
 
 import (
-	"cmp"
+	"maps"
 	"strings"
+
+	"dredge/metadata/event"
 )
 
-// Workload is what a Namer decides by.
-type Workload struct {
-	Namespace string
-	Labels    map[string]string
-	// OwnerKind and OwnerName are the pod's controller (ReplicaSet, StatefulSet, Job, …), "" when it has none.
-	OwnerKind, OwnerName string
-}
-
-// Namer chooses the application of a pod. It must be a pure function.
+// Namer says what an endpoint's application is called. It fills in what wl lacks.
 type Namer interface {
-	// App returns the application's name and the rule that chose it, "" when it knows none.
-	App(w Workload) (app, source string)
+	Name(tags map[string]string, ep *event.Endpoint, wl *event.Workload)
 }
 
-// labelNamer asks labels, then the controller.
-type labelNamer []string
+// What rules may name besides a pod's labels. No label has such a key: they hold no colon.
+const (
+	// workloadTag is the top of a pod's chain of owners: a Deployment, not its ReplicaSet.
+	workloadTag  = "aws:eks:workload"
+	namespaceTag = "aws:eks:namespace"
+)
 
-func defaultAppLabels() []string { return []string{"app.kubernetes.io/name", "app", "k8s-app"} }
-
-// App implements Namer.
-func (l labelNamer) App(w Workload) (app, source string) {
-	for _, key := range l {
-		if v := w.Labels[key]; v != "" {
-			return v, key
+// name fills in what the pod's labels and owner say of its application. The cluster's own labels come before the rules of all.
+func (c *cluster) name(m *objectMeta, ep *event.Endpoint, wl *event.Workload) {
+	for _, key := range c.cfg.AppLabels {
+		if v := m.Labels[key]; v != "" {
+			wl.App, wl.AppSource = v, "tag:"+key
+			break
 		}
 	}
-	name := w.OwnerName
-	switch w.OwnerKind {
-	case "":
-		return "", ""
+	if c.deps.Names == nil {
+		return
+	}
+	tags := make(map[string]string, len(m.Labels)+2)
+	maps.Copy(tags, m.Labels)
+	tags[namespaceTag] = m.Namespace
+	if top := m.controller(); top != "" {
+		tags[workloadTag] = top
+	}
+	c.deps.Names.Name(tags, ep, wl)
+}
+
+// controller returns the name of what keeps the pod running, "" when nothing does.
+func (m *objectMeta) controller() string {
+	kind, name := "", ""
+	for _, o := range m.OwnerReferences {
+		if o.Controller {
+			kind, name = o.Kind, o.Name
+		}
+	}
+	switch kind {
 	case "Node": // a static pod is its node's
-		return "", ""
+		return ""
 	case "ReplicaSet": // a Deployment's carries its template's hash
-		name = strings.TrimSuffix(name, "-"+cmp.Or(w.Labels["pod-template-hash"], w.Labels["rollouts-pod-template-hash"], "\x00"))
+		for _, label := range [...]string{"pod-template-hash", "rollouts-pod-template-hash"} {
+			if hash := m.Labels[label]; hash != "" {
+				return strings.TrimSuffix(name, "-"+hash)
+			}
+		}
 	case "Job": // a CronJob's carries the minute it was due
 		if i := strings.LastIndexByte(name, '-'); i > 0 && len(name)-i > 8 && strings.Trim(name[i+1:], "0123456789") == "" {
-			name = name[:i]
+			return name[:i]
 		}
 	}
-	return name, "kubernetes"
+	return name
 }

@@ -284,15 +284,9 @@ func (c *cluster) reopen(claims []Claim) {
 // describe says what a pod is and what runs in it.
 func (c *cluster) describe(p *pod, at place) (event.Endpoint, event.Workload) {
 	m := &p.Metadata
-	w := Workload{Namespace: m.Namespace, Labels: m.Labels}
-	for _, o := range m.OwnerReferences {
-		if o.Controller {
-			w.OwnerKind, w.OwnerName = o.Kind, o.Name
-		}
-	}
-	app, source := c.namer.App(w)
 	ep := event.Endpoint{Kind: "pod", Name: m.Namespace + "/" + m.Name, Instance: at.instance, AZ: at.az, ENI: branchInterface(m.Annotations)}
-	wl := event.Workload{App: app, AppSource: source, Cluster: c.cfg.Name, Account: c.cfg.Account, VPC: at.scope, Region: at.region}
+	wl := event.Workload{Cluster: c.cfg.Name, Account: c.cfg.Account, VPC: at.scope, Region: at.region}
+	c.name(m, &ep, &wl)
 	return ep, wl
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -63,6 +64,8 @@ type watcher struct {
 	client *http.Client
 	base   string
 	path   string // of the collection
+	// anew asks for a listing in place of the next watch; nil never does.
+	anew *atomic.Bool
 	handler
 }
 
@@ -71,6 +74,9 @@ func (w *watcher) run(ctx context.Context) error {
 	rv, wait := "", firstRetry
 	for ctx.Err() == nil {
 		var err error
+		if w.anew != nil && w.anew.Swap(false) {
+			rv = ""
+		}
 		if rv == "" {
 			rv, err = w.list(ctx)
 		} else {
