@@ -34,9 +34,10 @@ bench: ## all benchmarks and the whole-path comparison; figures for docs/perform
 	$(GO) test -run '^$$' -bench . -benchmem ./flowlog/... ./row/... ./enrich/... ./metadata/... ./pipeline/... ./sink/... ./internal/awsfake/...
 	$(GO) run ./test/bench $(ARGS)
 
-bench-identity: ## the figures of identity in docs/performance.md: memory, look-ups, changes, warm start, answers (2 GB; ten minutes on a quiet machine)
-	$(GO) test -run '^$$' -timeout 60m -benchmem -bench 'Memory|Lookup|Apply|P2|P3|Networks' ./metadata/store
+bench-identity: ## the figures of identity in docs/performance.md: memory, the collector, look-ups, changes, warm start, answers (2 GB; ten minutes on a quiet machine)
+	$(GO) test -run '^$$' -timeout 60m -benchmem -bench 'Memory|Lookup|Apply|P2|Networks' ./metadata/store
 	$(GO) test -run '^$$' -timeout 60m -benchmem -bench 'S11|WarmStart' ./metadata/sonar
+	$(GO) test -run '^$$' -timeout 60m -bench P3 -benchtime 60x -cpu 1 ./test/bench
 
 fuzz: ## every fuzz target for FUZZTIME (default 30s)
 	@test/fuzz.sh

@@ -90,14 +90,7 @@ func benchmarkPath(b *testing.B, mix, sets string) {
 	}
 	p := pathPipeline(b, identity, rows)
 	const partition = "shardId-000000000000"
-	var chunks [payloads / perChunk]stream.Chunk
-	n := 0
-	for payload := range bulk.All() {
-		c := &chunks[n/perChunk]
-		c.Partition, c.Last = partition, stream.Position(strconv.Itoa(n))
-		c.Payloads = append(c.Payloads, stream.Payload{Data: payload.Data, At: c.Last})
-		n++
-	}
+	chunks := pathChunks(bulk, partition, perChunk)
 	h, _, err := p.Open(b.Context(), partition)
 	if err != nil {
 		b.Fatal(err)
@@ -135,6 +128,22 @@ func benchmarkPath(b *testing.B, mix, sets string) {
 	if err := h.Close(context.WithoutCancel(b.Context())); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// pathChunks are the payloads of bulk, so many in a chunk.
+func pathChunks(bulk *flowgen.Bulk, partition string, perChunk int) []stream.Chunk {
+	var chunks []stream.Chunk
+	n := 0
+	for payload := range bulk.All() {
+		if n%perChunk == 0 {
+			chunks = append(chunks, stream.Chunk{Partition: partition})
+		}
+		c := &chunks[len(chunks)-1]
+		c.Last = stream.Position(strconv.Itoa(n))
+		c.Payloads = append(c.Payloads, stream.Payload{Data: payload.Data, At: c.Last})
+		n++
+	}
+	return chunks
 }
 
 func pathStore(b testing.TB, bulk *flowgen.Bulk) *store.Store {
