@@ -127,23 +127,24 @@ func (h *handler) rejectLine(ctx context.Context, u *unfolder, s *slice, reason 
 		}
 	}
 	return h.reject(ctx, sink.Letter{
-		Partition: h.partition, At: u.payload.At, Index: int(index), Reason: reason, Detail: detail, Data: line, Size: u.reader.Size(),
-	}, u.meta.LogGroup, sampled)
+		Partition: h.partition, At: u.payload.At, Index: int(index), LogGroup: u.meta.LogGroup, LogStream: u.meta.LogStream, Account: u.origin.Owner,
+		Reason: reason, Detail: detail, Data: line, Size: u.reader.Size(),
+	}, sampled)
 }
 
 // reject shows l to people, when sampled, and puts it into the dead letter. A letter that is refused is counted and logged
 // but stops nothing: one bad line never stops a partition. Errors that speak of the partition or of ctx do.
-func (h *handler) reject(ctx context.Context, l sink.Letter, group string, sampled bool) error {
+func (h *handler) reject(ctx context.Context, l sink.Letter, sampled bool) error {
 	if sampled {
 		r := Reject{
-			Time: time.Now(), Partition: l.Partition, At: l.At, Index: l.Index, Reason: l.Reason, Detail: l.Detail, LogGroup: group,
+			Time: time.Now(), Partition: l.Partition, At: l.At, Index: l.Index, Reason: l.Reason, Detail: l.Detail, LogGroup: l.LogGroup,
 		}
 		if l.Index >= 0 {
 			r.Line = clip(l.Data, rejectLine)
 		}
 		h.p.rejects.keep(r)
 		h.p.log.Warn().Str("partition", l.Partition).Str("at", string(l.At)).Int("index", l.Index).
-			Str("reason", l.Reason).Str("detail", l.Detail).Str("log_group", group).Msg("input rejected")
+			Str("reason", l.Reason).Str("detail", l.Detail).Str("log_group", l.LogGroup).Msg("input rejected")
 	}
 	if h.p.deps.DeadLetter == nil {
 		return nil

@@ -215,6 +215,7 @@ func (h *handler) endPayload(ctx context.Context, u *unfolder, s *slice) error {
 	}
 	s.tally.payloads.add(reason, 1)
 	return h.reject(ctx, sink.Letter{
-		Partition: h.partition, At: p.At, Index: -1, Reason: reason, Detail: strings.TrimPrefix(fault.Error(), reason+" "), Data: p.Data, Size: len(p.Data),
-	}, u.meta.LogGroup, h.p.rejects.wants(time.Now()))
+		Partition: h.partition, At: p.At, Index: -1, LogGroup: u.meta.LogGroup, LogStream: u.meta.LogStream, Account: u.origin.Owner,
+		Reason: reason, Detail: strings.TrimPrefix(fault.Error(), reason+" "), Data: p.Data, Size: len(p.Data),
+	}, h.p.rejects.wants(time.Now()))
 }

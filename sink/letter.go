@@ -64,6 +64,13 @@ func AppendLetter(dst []byte, l Letter, at time.Time, maxData int) []byte {
 	dst = appendString(append(dst, `","partition":`...), l.Partition)
 	dst = appendString(append(dst, `,"position":`...), string(l.At))
 	dst = strconv.AppendInt(append(dst, `,"index":`...), int64(l.Index), 10)
+	for _, from := range [...]struct{ key, value string }{
+		{`,"log_group":`, l.LogGroup}, {`,"log_stream":`, l.LogStream}, {`,"account":`, l.Account},
+	} {
+		if from.value != "" {
+			dst = appendString(append(dst, from.key...), from.value)
+		}
+	}
 	dst = appendString(append(dst, `,"reason":`...), l.Reason)
 	dst = appendString(append(dst, `,"detail":`...), l.Detail)
 	dst = strconv.AppendInt(append(dst, `,"size":`...), int64(l.Size), 10)
@@ -123,6 +130,9 @@ func ParseLetter(line []byte) (Letter, time.Time, error) {
 		Partition string          `json:"partition"`
 		Position  stream.Position `json:"position"`
 		Index     int             `json:"index"`
+		LogGroup  string          `json:"log_group"`
+		LogStream string          `json:"log_stream"`
+		Account   string          `json:"account"`
 		Reason    string          `json:"reason"`
 		Detail    string          `json:"detail"`
 		Size      int             `json:"size"`
@@ -132,7 +142,10 @@ func ParseLetter(line []byte) (Letter, time.Time, error) {
 	if err := json.Unmarshal(line, &j); err != nil {
 		return Letter{}, time.Time{}, fmt.Errorf("reading a dead letter: %w", err)
 	}
-	l := Letter{Partition: j.Partition, At: j.Position, Index: j.Index, Reason: j.Reason, Detail: j.Detail, Size: j.Size, Data: j.Base64}
+	l := Letter{
+		Partition: j.Partition, At: j.Position, Index: j.Index, LogGroup: j.LogGroup, LogStream: j.LogStream, Account: j.Account,
+		Reason: j.Reason, Detail: j.Detail, Size: j.Size, Data: j.Base64,
+	}
 	if j.Text != "" {
 		l.Data = []byte(j.Text)
 	}

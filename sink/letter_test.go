@@ -40,6 +40,18 @@ func TestLetterLine(t *testing.T) {
 	f("", 10, `"size":0,"text":""`)
 }
 
+// What a line's envelope said of it comes back with the letter; a letter without an envelope has no word of one.
+func TestLetterEnvelope(t *testing.T) {
+	want := Letter{Partition: "shard-1", At: "495", LogGroup: "/vpc/\"flow\"", LogStream: "eni-1-all", Account: "123456789010", Reason: "no_format", Data: []byte("x"), Size: 1}
+	got, _, err := ParseLetter(AppendLetter(nil, want, letterTime, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("letter (-put +parsed):\n%s", d)
+	}
+}
+
 func FuzzLetter(f *testing.F) {
 	f.Add("shard-1", "495", 7, "detail", []byte("2 123 eni-1"), 5)
 	f.Add("", "\xff", -1, "\"", []byte{0x1f, 0x8b, 0xff}, 64)

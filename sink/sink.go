@@ -42,6 +42,8 @@ type Letter struct {
 	At stream.Position
 	// Index is the line's place in its payload, from 0; -1 when the payload as a whole is meant.
 	Index int
+	// LogGroup, LogStream and Account are what the line's CloudWatch envelope says of it; they choose its layout. Empty outside of one.
+	LogGroup, LogStream, Account string
 	// Reason is a declared constant (flowlog.Reason, envelope.Fault, …): it becomes a metric label.
 	Reason string
 	// Detail says what was wrong in words.

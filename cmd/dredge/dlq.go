@@ -154,7 +154,7 @@ func newDLQListCmd() *cobra.Command {
 				return err
 			}
 			out := cmd.OutOrStdout()
-			table := [][]string{{"TIME", "REASON", "PARTITION", "POSITION", "INDEX", "SIZE", "DETAIL"}}
+			table := [][]string{{"TIME", "REASON", "PARTITION", "POSITION", "INDEX", "LOG GROUP", "SIZE", "DETAIL"}}
 			reasons := map[string]int64{}
 			unreadable, err := choice.each(cmd.Context(), c, args, func(l deadLetter) error {
 				reasons[l.Reason]++
@@ -165,7 +165,7 @@ func newDLQListCmd() *cobra.Command {
 					return err
 				default:
 					table = append(table, []string{
-						l.At.UTC().Format(time.RFC3339), l.Reason, l.Partition, string(l.Letter.At), number(int64(l.Index)), number(int64(l.Size)), l.Detail,
+						l.At.UTC().Format(time.RFC3339), l.Reason, l.Partition, string(l.Letter.At), number(int64(l.Index)), l.LogGroup, number(int64(l.Size)), l.Detail,
 					})
 				}
 				return nil

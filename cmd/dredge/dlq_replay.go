@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +18,7 @@ import (
 	"dredge/internal/telemetry"
 	"dredge/pipeline"
 	"dredge/row"
+	"dredge/sink"
 	"dredge/sink/kafka"
 	"dredge/stream"
 )
@@ -32,8 +35,8 @@ What fails again is counted and told, and is not put into the dead letter a seco
 (max_data_bytes), and rows that were too large for a sink, cannot be run again. Letters do not go away: running
 them twice writes their rows twice.
 
-A letter does not tell the log group of its line, so rules of pipeline.formats that name one do not hold: give the
-layout with --format.`,
+A line is run with the log group, log stream and account that it came with, so the rules of pipeline.formats choose its
+layout as they would have; --format takes the place of all rules.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runDLQReplay(cmd.Context(), &choice, o, args, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -41,7 +44,7 @@ layout with --format.`,
 	choice.flags(cmd)
 	cmd.Flags().StringVar(&o.identity, "identity", "", "file or folder of identity events (JSON Lines)")
 	cmd.Flags().StringVarP(&o.out, "out", "o", "", "file to write rows to, - for standard output, in place of the configured sink")
-	cmd.Flags().StringVar(&o.format, "format", "", "layout of the lines, as ${version} ${account-id} …, or names with spaces")
+	cmd.Flags().StringVar(&o.format, "format", "", "layout of all lines in place of the rules of pipeline.formats, as ${version} ${account-id} …, or names with spaces")
 	return cmd
 }
 
@@ -50,6 +53,9 @@ func runDLQReplay(ctx context.Context, choice *letterChoice, o replayOptions, fi
 	c, err := o.configuration()
 	if err != nil {
 		return err
+	}
+	if o.format != "" {
+		c.Pipeline.Formats.Rules = nil
 	}
 	if c.Sink.Type == config.SinkKafka && c.Sink.Kafka.Mode == kafka.ExactlyOnce {
 		return errors.New("sink.kafka.mode: letters have no leases to be exact by; write at-least-once for this run")
@@ -124,9 +130,13 @@ func (r *letterRun) take(ctx context.Context, l deadLetter) error {
 		}
 		r.handlers[l.Partition] = h
 	}
+	data, err := enveloped(l.Letter)
+	if err != nil {
+		return err
+	}
 	at := indexed(l.Letter.At, l.Index)
 	return h.Handle(ctx, stream.Chunk{
-		Partition: l.Partition, Payloads: []stream.Payload{{Data: l.Data, At: at, Arrived: l.At}}, Last: at,
+		Partition: l.Partition, Payloads: []stream.Payload{{Data: data, At: at, Arrived: l.At}}, Last: at,
 	}, func(_ stream.Position, err error) {
 		if err != nil {
 			r.mu.Lock()
@@ -148,6 +158,23 @@ func (r *letterRun) finish(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return errors.Join(append(errs, r.lost)...)
+}
+
+// enveloped puts a line back into a CloudWatch envelope of its log group, if it came in one: what the envelope says chooses the layout.
+func enveloped(l sink.Letter) ([]byte, error) {
+	if l.Index < 0 || l.LogGroup == "" && l.LogStream == "" && l.Account == "" || !utf8.Valid(l.Data) {
+		return l.Data, nil
+	}
+	type event struct {
+		Message string `json:"message"`
+	}
+	return json.Marshal(struct {
+		MessageType string  `json:"messageType"`
+		Owner       string  `json:"owner"`
+		LogGroup    string  `json:"logGroup"`
+		LogStream   string  `json:"logStream"`
+		LogEvents   []event `json:"logEvents"`
+	}{"DATA_MESSAGE", l.Account, l.LogGroup, l.LogStream, []event{{string(l.Data)}}})
 }
 
 // indexMark stands between a position and the index of a letter's line in its payload, on the way through the pipeline.

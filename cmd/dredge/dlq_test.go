@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"dredge/row"
 	"dredge/sink"
 )
 
@@ -180,5 +181,52 @@ sink: {type: kafka, kafka: {brokers: ["`+strings.Join(fake.ListenAddrs(), `", "`
 	slices.Sort(indexes)
 	if d := cmp.Diff([]int{0, 1, 20, 21}, indexes); d != "" {
 		t.Errorf("letters (-want +have):\n%s", d)
+	}
+}
+
+// A letter carries the log group, log stream and account of its line, so the rules choose its layout when it is run again; --format takes
+// the place of the rules.
+func TestDLQReplayChoosesTheLayoutByLogGroup(t *testing.T) {
+	lines := strings.Split(mixed, "\n")
+	var text []byte
+	add := func(group, line string, index int) {
+		l := sink.Letter{
+			Partition: "shard-1", At: "495", Index: index, LogGroup: group, LogStream: "eni-1", Account: "123456789010", Reason: "no_format",
+			Data: []byte(line), Size: len(line),
+		}
+		text = append(sink.AppendLetter(text, l, letterTime, 1000), '\n')
+	}
+	add("/vpc/short", lines[1], 3)
+	add("/vpc/long", lines[2], 4)
+	letters := write(t, "dead.jsonl", string(text))
+	config := write(t, "dredge.yaml", `pipeline: {formats: {default: "", rules: [{log_group: /vpc/short, account: "123456789010", format: "`+shortFormat+`"}, {log_group: /vpc/long, log_stream: eni-*, format: default}]}}
+sink: {type: file, file: {path: "-"}}
+`)
+	f := func(o replayOptions, books string, want ...string) {
+		t.Helper()
+		var rows, errOut bytes.Buffer
+		if err := runDLQReplay(t.Context(), &letterChoice{config: config}, o, []string{letters}, &rows, &errOut); err != nil {
+			t.Fatalf("%v\n%s", err, errOut.String())
+		}
+		if !strings.Contains(errOut.String(), books) {
+			t.Errorf("the books say\n%s, want %s", errOut.String(), books)
+		}
+		if d := cmp.Diff(want, rowIDs(t, rows.String())); d != "" {
+			t.Errorf("rows (-want +have):\n%s", d)
+		}
+	}
+	short, long := row.LineID("shard-1", "495", 3)+" 5000", row.LineID("shard-1", "495", 4)+" 4251"
+	f(replayOptions{}, "lines 2, decoded 2, delivered 2", short, long)
+	f(replayOptions{format: shortFormat}, "lines 2, decoded 1, delivered 1", short)
+
+	cmd := newRootCmd()
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"dlq", "list", letters})
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); !strings.Contains(text, "LOG GROUP") || !strings.Contains(text, "/vpc/short") {
+		t.Errorf("list says\n%s", text)
 	}
 }

@@ -44,8 +44,7 @@ type txWriter struct {
 	letters   []heldLetter
 	left      bool
 
-	// taken are the dead-lettered rows of the Write whose done is running.
-	taken map[string]int64
+	lettered
 
 	// turn has an element while a Write hands its rows over or the transaction ends. It guards what follows. It is a channel
 	// because ending waits for the broker, and who waits for the turn must be able to give up.
@@ -103,22 +102,14 @@ func (w *txWriter) Write(ctx context.Context, b *row.Batch, last stream.Position
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var lettered map[string]int64
-	e, err := w.acks.Add(func(err error) {
-		if err == nil {
-			w.taken = lettered
-		}
-		done(err)
-		w.taken = nil
-	})
+	report, lettered := w.reporting(done)
+	e, err := w.acks.Add(report)
 	if err != nil {
 		return err
 	}
 	slabs, tooLarge, err := w.encode(ctx, b)
 	if err == nil {
-		if len(tooLarge) > 0 {
-			lettered = map[string]int64{ReasonRowTooLarge: int64(len(tooLarge))}
-		}
+		lettered(len(tooLarge))
 		err = w.hand(ctx, slabs, last, e, func() {
 			if w.rollup != nil {
 				w.sink.rollUp(w.rollup, b, tooLarge)
@@ -133,13 +124,6 @@ func (w *txWriter) Write(ctx context.Context, b *row.Batch, last stream.Position
 		return err
 	}
 	return e.Handed()
-}
-
-// TakeDeadLettered implements pipeline.RowLetters.
-func (w *txWriter) TakeDeadLettered() map[string]int64 {
-	taken := w.taken
-	w.taken = nil
-	return taken
 }
 
 // encode fills as many slabs as b takes. They are taken at once, before anything is produced: a Write that stopped half-way for
@@ -425,9 +409,11 @@ func (tx *transaction) flush(ctx context.Context) error {
 // putLetter gives row i of b, which no record batch can hold, to the dead letter.
 func putLetter(ctx context.Context, k *Sink, b *row.Batch, i int, encoded []byte) error {
 	r := &b.Rows[i]
+	from := &b.Origins[r.Origin]
 	l := sink.Letter{
 		Partition: b.Partition,
-		At:        stream.Position(b.Origins[r.Origin].Position),
+		At:        stream.Position(from.Position),
+		LogGroup:  from.LogGroup,
 		Index:     int(r.Index),
 		Reason:    ReasonRowTooLarge,
 		Detail:    fmt.Sprintf("encoded row of %d bytes is above the limit of %d set by batch_max_bytes", len(encoded), k.cfg.maxRow()),

@@ -20,8 +20,7 @@ type Writer struct {
 	partition string
 	acks      ack.Queue
 	rollup    *rollup.Aggregator // nil without rolled-up rows
-	// taken are the dead-lettered rows of the Write whose done is running.
-	taken map[string]int64
+	lettered
 }
 
 // Write encodes the rows of b and hands them to the client. It waits while the process-wide buffer is full. When it returns an
@@ -30,14 +29,8 @@ func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, don
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var lettered map[string]int64
-	e, err := w.acks.Add(func(err error) {
-		if err == nil {
-			w.taken = lettered
-		}
-		done(err)
-		w.taken = nil
-	})
+	report, lettered := w.reporting(done)
+	e, err := w.acks.Add(report)
 	if err != nil {
 		return err
 	}
@@ -49,21 +42,12 @@ func (w *Writer) Write(ctx context.Context, b *row.Batch, _ stream.Position, don
 		e.Abort()
 		return err
 	}
-	if letters > 0 {
-		lettered = map[string]int64{ReasonRowTooLarge: letters} // nothing is reported before Handed
-	}
+	lettered(letters) // nothing is reported before Handed
 	return e.Handed()
 }
 
-// TakeDeadLettered implements pipeline.RowLetters.
-func (w *Writer) TakeDeadLettered() map[string]int64 {
-	taken := w.taken
-	w.taken = nil
-	return taken
-}
-
 // write returns how many rows went to the dead letter.
-func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters int64, err error) {
+func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters int, err error) {
 	k := w.sink
 	st := newStamper(&k.cfg)
 	var left []int
@@ -102,7 +86,7 @@ func (w *Writer) write(ctx context.Context, b *row.Batch, e *ack.Entry) (letters
 	if err := k.letters.Flush(ctx); err != nil {
 		return 0, fmt.Errorf("flushing the dead letter: %w", err)
 	}
-	return int64(len(left)), nil
+	return len(left), nil
 }
 
 // produceMinute hands the rolled-up rows of one Write over. A Write is rolled up as a whole and alone, so what one done tells of
