@@ -63,6 +63,10 @@ chaos: ## three processes, kill -9, SIGSTOP, reshards, throttling; every row cou
 chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers are killed too; nothing may be lost or come twice, and four broken builds must be found out (20 minutes)
 	$(GO) run ./test/chaos -sink kafka -mode exactly-once -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-exactly-once.md $(ARGS)
 
+chaos-druid: ## the same with a real Druid behind it, a process for each role: overlord and indexer killed, supervisors suspended; counted in Druid's published segments (10 minutes, 5 GB)
+	$(GO) run ./test/chaos -sink kafka -mode exactly-once -druid -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-druid.md \
+		-duration 5m -rate 1000 -partitions 4 -kills 8 -stops 2 -reshards 2 -broker-kills 2 -lost-commits 4 -foreign 1 -control 0 $(ARGS)
+
 chaos-s3: ## gatherers and workers that read S3 exactly once, killed at random; every row counted (15 minutes; ARGS="-duration 60s" for a short one)
 	$(GO) run ./test/chaoss3 -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-s3.md $(ARGS)
 
@@ -89,4 +93,4 @@ build: ## bin/dredge, static and reproducible
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
 .PHONY: help demo test full truth race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status \
-	chaos chaos-exactly-once chaos-s3 pictures soak release sim-scale generate build
+	chaos chaos-exactly-once chaos-druid chaos-s3 pictures soak release sim-scale generate build

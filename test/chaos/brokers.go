@@ -22,6 +22,7 @@ type brokers struct {
 	count   int
 	env     []string
 	faults  *commitFaults
+	strikes *strikes
 	proxies []*proxy
 	serving errgroup.Group
 	// direct are the brokers' own addresses, proxied those that the workers are given.
@@ -31,10 +32,10 @@ type brokers struct {
 
 // startBrokers starts n nodes; state is where their data and logs are.
 func startBrokers(ctx context.Context, n int, state string) (*brokers, error) {
-	b := &brokers{state: state, count: n, faults: &commitFaults{gone: map[transactionKey]bool{}}}
+	b := &brokers{state: state, count: n, faults: &commitFaults{gone: map[transactionKey]bool{}}, strikes: &strikes{}}
 	var ports []string
 	for i := range n {
-		p, port, err := newProxy(ctx, b.faults, filepath.Join(state, fmt.Sprintf("kafka.%d.proxied", i+1)))
+		p, port, err := newProxy(ctx, b.faults, b.strikes, filepath.Join(state, fmt.Sprintf("kafka.%d.proxied", i+1)))
 		if err != nil {
 			return nil, errors.Join(err, b.stop())
 		}
@@ -58,14 +59,19 @@ func startBrokers(ctx context.Context, n int, state string) (*brokers, error) {
 }
 
 func (b *brokers) script(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "test/stack/kafka.sh", args...)
-	cmd.Env = b.env
+	return script(ctx, b.env, "test/stack/kafka.sh", args...)
+}
+
+// script runs a script that starts servers, and returns what it prints.
+func script(ctx context.Context, env []string, path string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = env
 	cmd.WaitDelay = time.Second // its servers inherit nothing that is waited for
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("test/stack/kafka.sh %s: %w\n%s", strings.Join(args, " "), err, errs.String())
+		return "", fmt.Errorf("%s %s: %w\n%s", path, strings.Join(args, " "), err, errs.String())
 	}
 	return string(out), nil
 }

@@ -50,7 +50,7 @@ func (f *fleet) start(ctx context.Context) (*worker, error) {
 	)
 	if f.config != "" {
 		w.cmd.Args = append(w.cmd.Args, "-c", f.config)
-		w.cmd.Env = append(w.cmd.Env, "DREDGE_HTTP_LISTEN=127.0.0.1:0")
+		w.cmd.Env = append(w.cmd.Env, "DREDGE_HTTP_LISTEN=127.0.0.1:0", "DREDGE_SINK_KAFKA_CLIENT_ID="+w.id)
 	} else {
 		w.cmd.Env = append(w.cmd.Env, "DREDGE_HTTP_LISTEN=", "DREDGE_SINK_TYPE=file", "DREDGE_SINK_FILE_PATH=-",
 			// Rows wait for as long as a renewal takes to come round before they are written, so that a kill always finds some that are not.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -25,6 +26,8 @@ type kafkaOutcome struct {
 	Unknown, Fenced            float64
 	TakeOvers                  float64
 	TakeOver, Commit, CommitP5 float64 // seconds, upper bounds: p99 of take-overs and commits, median of commits
+	Resident                   float64 // bytes: the largest that a worker was
+	Connections                int64   // to one broker, of all workers: the most at once
 	Hanging                    int64   // records behind a transaction that nobody ends
 }
 
@@ -32,8 +35,10 @@ type kafkaOutcome struct {
 type kafkaSide struct {
 	plan        plan
 	topic       string
+	minute      string // empty without Druid
 	checkpoints string
 	config      string
+	admin       *kadm.Client
 	reader      *reader
 	foreign     *foreign
 	scraper     *scraper
@@ -46,21 +51,26 @@ type kafkaSide struct {
 func newKafkaSide(p plan, l *ledger) (*kafkaSide, error) {
 	name := filepath.Base(p.binary)
 	k := &kafkaSide{
-		plan: p, topic: name + "-rows", checkpoints: name + "-checkpoints", config: filepath.Join(p.logs, name+".yaml"),
+		plan: p, admin: kadm.NewClient(p.brokers.client), topic: name + "-rows", checkpoints: name + "-checkpoints", config: filepath.Join(p.logs, name+".yaml"),
 		scraper: &scraper{last: map[string]map[string]float64{}},
 	}
 	k.begun.LostRequests, k.begun.LostAnswers = p.brokers.faults.requests, p.brokers.faults.answers
+	minute, more := "", ""
+	if p.druid != nil {
+		k.minute = name + "-minutes"
+		minute, more = "\n    minute_topic: "+k.minute, p.druid.config()
+	}
 	yaml := fmt.Sprintf(`sink:
   type: kafka
   kafka:
     mode: %s
     brokers: [%q]
-    topic: %s
+    topic: %s%s
     create_topic: true
-    partitions: 12
+    partitions: %d
     replication: %d
     exactly_once: {checkpoints_topic: %s, transaction_timeout: %s}
-`, p.mode, strings.Join(p.brokers.proxied, `", "`), k.topic, min(3, p.brokers.count), k.checkpoints, transactionTimeout)
+%s`, p.mode, strings.Join(p.brokers.proxied, `", "`), k.topic, minute, p.partitions, min(3, p.brokers.count), k.checkpoints, transactionTimeout, more)
 	yaml = strings.ReplaceAll(yaml, `\"`, `"`)
 	if err := os.WriteFile(k.config, []byte(yaml), 0o600); err != nil {
 		return nil, err
@@ -103,6 +113,10 @@ func (k *kafkaSide) end(ctx context.Context, stop context.CancelFunc) (o kafkaOu
 	o.Fenced = k.scraper.sum("dredge_sink_kafka_fenced_producers_total")
 	o.TakeOver, o.TakeOvers = k.scraper.quantile("dredge_sink_kafka_takeover_seconds", 0.99)
 	o.Commit, _ = k.scraper.quantile("dredge_sink_kafka_commit_seconds", 0.99)
+	o.Resident = k.scraper.most
+	for _, p := range k.plan.brokers.proxies {
+		o.Connections = max(o.Connections, p.most.Load())
+	}
 	o.CommitP5, _ = k.scraper.quantile("dredge_sink_kafka_commit_seconds", 0.5)
 	return o, nil
 }
@@ -165,30 +179,39 @@ func (e *experiment) loseCommits(ctx context.Context) error {
 	})
 }
 
-// visit opens a foreign transaction in the checkpoints topic, several times for a while.
-func (e *experiment) visit(ctx context.Context) error {
-	if e.plan.mode != exactlyOnce {
-		return nil
+// visits opens foreign transactions in the checkpoints topic, each for a while. One that stays for the whole run comes as soon as
+// every shard has committed something: what is behind it is what matters.
+func (e *experiment) visits(ctx context.Context) error {
+	if e.plan.visits == 0 || e.plan.stay < e.plan.duration {
+		return e.spread(ctx, e.plan.visits, func(int) error { return e.visit(ctx) })
 	}
-	return e.spread(ctx, e.plan.visits, func(int) error {
-		opening, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		err := e.kafka.foreign.begin(opening)
-		if err == nil {
-			e.kafka.visits++
-			e.note("a foreign transaction in every partition of the checkpoints topic", 0)
-			err = wait(ctx, e.plan.stay)
+	for n := 0; n < 2*e.plan.shards && time.Since(e.begin) < e.plan.duration/2; n, _ = e.kafka.reader.transactions() {
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
 		}
-		ending, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		if fault := e.kafka.foreign.end(ending); fault != nil || err != nil {
-			// A broker was killed under it. Its transaction is ended by its time-out.
-			e.note("the foreign transaction failed", 0)
-			e.kafka.foreign.client.Close()
-			var again error
-			e.kafka.foreign, again = newForeign(e.plan.brokers.direct, e.kafka.checkpoints)
-			return errors.Join(again, ctx.Err())
-		}
-		return nil
-	})
+	}
+	return e.visit(ctx)
+}
+
+// visit opens a foreign transaction in every partition of the checkpoints topic, and ends it after the plan's time.
+func (e *experiment) visit(ctx context.Context) error {
+	opening, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := e.kafka.foreign.begin(opening)
+	if err == nil {
+		e.kafka.visits++
+		e.note("a foreign transaction in every partition of the checkpoints topic", 0)
+		err = wait(ctx, min(e.plan.stay, time.Until(e.begin.Add(e.plan.duration))))
+	}
+	ending, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if fault := e.kafka.foreign.end(ending); fault != nil || err != nil {
+		// A broker was killed under it. Its transaction is ended by its time-out.
+		e.note("the foreign transaction failed", 0)
+		e.kafka.foreign.client.Close()
+		var again error
+		e.kafka.foreign, again = newForeign(e.plan.brokers.direct, e.kafka.checkpoints)
+		return errors.Join(again, ctx.Err())
+	}
+	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 // entry is one payload that was put into the stream, and how often each of its lines came out.
 type entry struct {
+	origin   string // the part of its rows' ids that names it
 	sequence string
 	bytes    int
 	put      time.Time
@@ -29,6 +30,7 @@ type ledger struct {
 	origins map[string]*entry   // by the part of the row id that names the payload
 	shards  map[string][]*entry // in order of their sequence numbers
 	early   map[string][]int    // rows that were read before their payload was entered
+	last    *entry              // that was put
 	missing int                 // lines that have not come out
 	in, out int
 	bytes   int64
@@ -43,11 +45,12 @@ func newLedger() *ledger {
 // put enters a payload.
 func (l *ledger) put(shard, sequence string, lines, size int) {
 	origin, _, _ := strings.Cut(row.LineID(shard, sequence, 0), ".")
-	e := &entry{sequence: sequence, bytes: size, put: time.Now(), seen: make([]uint8, lines)}
+	e := &entry{origin: origin, sequence: sequence, bytes: size, put: time.Now(), seen: make([]uint8, lines)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.origins[origin] = e
 	l.shards[shard] = append(l.shards[shard], e)
+	l.last = e
 	l.in += lines
 	l.missing += lines
 	l.bytes += int64(size)
@@ -91,7 +94,17 @@ func (l *ledger) read(r io.Reader) error {
 
 // row counts one row.
 func (l *ledger) row(row []byte) {
-	origin, index, ok := rowID(row)
+	_, rest, ok := bytes.Cut(row, []byte(`"row_id":"`))
+	id, _, _ := bytes.Cut(rest, []byte{'"'})
+	if !ok {
+		id = nil
+	}
+	l.id(id)
+}
+
+// id counts the row of that id.
+func (l *ledger) id(id []byte) {
+	origin, index, ok := parseID(id)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.out++
@@ -105,16 +118,35 @@ func (l *ledger) row(row []byte) {
 	}
 }
 
-// rowID takes the row's id out of a row, as the part that names the payload and the line's index.
-func rowID(line []byte) (origin []byte, index int, ok bool) {
-	_, rest, ok := bytes.Cut(line, []byte(`"row_id":"`))
-	if !ok {
-		return nil, 0, false
-	}
-	id, _, _ := bytes.Cut(rest, []byte{'"'})
+// parseID takes a row's id apart: the part that names the payload, and the line's index.
+func parseID(id []byte) (origin []byte, index int, ok bool) {
 	origin, number, ok := bytes.Cut(id, []byte{'.'})
 	n, err := strconv.Atoi(string(number))
 	return origin, n, ok && err == nil && n >= 0
+}
+
+// newest is the id of the first line of the payload that was put last, and when.
+func (l *ledger) newest() (id string, put time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == nil {
+		return "", time.Time{}
+	}
+	return l.last.origin + ".0", l.last.put
+}
+
+// afresh has the same payloads, and has seen no row of them.
+func (l *ledger) afresh() *ledger {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := newLedger()
+	again.in, again.missing, again.bytes = l.in, l.in, l.bytes
+	for origin, e := range l.origins {
+		blank := *e
+		blank.seen = make([]uint8, len(e.seen))
+		again.origins[origin] = &blank
+	}
+	return again
 }
 
 // window is how many bytes of a shard lie after its checkpoint: what the next owner reads, of which the one before may have
@@ -145,10 +177,7 @@ func (l *ledger) tally() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := tally{In: l.in, Out: l.out, Strange: l.strange, Bytes: l.bytes}
-	if n := len(l.delays); n > 0 {
-		slices.Sort(l.delays)
-		t.Median, t.Slowest = l.delays[n/2], l.delays[n*99/100]
-	}
+	t.Median, t.Slowest = quantiles(l.delays)
 	for _, list := range l.early {
 		t.Strange += len(list)
 	}
@@ -166,6 +195,16 @@ func (l *ledger) tally() tally {
 		t.TwiceBytes += int64(again) * int64(e.bytes) / int64(max(len(e.seen), 1))
 	}
 	return t
+}
+
+// quantiles are the median and the 99th percentile; it sorts delays.
+func quantiles(delays []time.Duration) (median, slowest time.Duration) {
+	n := len(delays)
+	if n == 0 {
+		return 0, 0
+	}
+	slices.Sort(delays)
+	return delays[n/2], delays[n*99/100]
 }
 
 // outstanding is how many lines have not come out, and how many rows came out.

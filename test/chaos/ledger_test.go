@@ -59,14 +59,42 @@ func TestWindowIsWhatLiesAfterTheCheckpoint(t *testing.T) {
 	}
 }
 
+// A second count of the same payloads knows nothing of the first.
+func TestLedgerAfresh(t *testing.T) {
+	l := newLedger()
+	if id, _ := l.newest(); id != "" {
+		t.Errorf("newest %q of nothing", id)
+	}
+	l.put("s0", "100", 2, 10)
+	l.put("s0", "200", 1, 10)
+	if err := l.read(strings.NewReader(rowsOf("s0", "100", 0, 1))); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := l.newest()
+	if want := row.LineID("s0", "200", 0); id != want {
+		t.Errorf("newest %q, want %q", id, want)
+	}
+	again := l.afresh()
+	again.id([]byte(id))
+	again.id([]byte(id))
+	again.id([]byte("nonsense"))
+	if have, want := again.tally(), (tally{In: 3, Out: 3, Lost: 2, Twice: 1, Strange: 1, TwiceBytes: 10, Bytes: 20}); have.Lost != want.Lost || have.Twice != want.Twice || have.Strange != want.Strange || have.In != want.In {
+		t.Errorf("%+v, want %+v", have, want)
+	}
+	if have := l.tally(); have.Lost != 1 || have.Twice != 0 {
+		t.Errorf("the first count has become %+v", have)
+	}
+}
+
 // The verdict fails on each fault, and on a control that finds nothing.
 func TestVerdict(t *testing.T) {
-	p, good, control := plan{duration: 1}, outcome{tally: tally{In: 10, Out: 10}}, outcome{tally: tally{In: 10, Lost: 1}}
+	p, good, control := plan{duration: 1, kills: 1, stops: 1, lostCommits: 1}, outcome{tally: tally{In: 10, Out: 10}}, outcome{tally: tally{In: 10, Lost: 1}}
+	loses := true
 	f := func(change func(o, c *outcome), want string) {
 		t.Helper()
 		o, c := good, control
 		change(&o, &c)
-		text, err := write(p, o, []broken{{found: c}}, time.Time{})
+		text, err := write(p, o, []broken{{loses: loses, found: c}}, time.Time{})
 		switch {
 		case want == "" && (err != nil || !strings.Contains(text, "**Passed.**")):
 			t.Errorf("%v\n%s", err, text)
@@ -85,10 +113,24 @@ func TestVerdict(t *testing.T) {
 	p.mode = exactlyOnce
 	good.Aborted, good.Fenced, good.Unknown = 1, 1, 1
 	f(func(*outcome, *outcome) {}, "")
+	f(func(_, c *outcome) { c.Lost, c.Twice = 0, 1 }, "was not found out")
+	loses = false
+	f(func(*outcome, *outcome) {}, "was not found out") // what it lost is another fault than the one that it has
 	f(func(_, c *outcome) { c.Lost, c.Twice = 0, 1 }, "")
+	loses = true
 	f(func(o, _ *outcome) { o.Twice, o.TwiceBytes, o.Window = 1, 10, 10 }, "1 rows came twice")
 	f(func(o, _ *outcome) { o.Aborted = 0 }, "no transaction was aborted")
 	f(func(o, _ *outcome) { o.Fenced = 0 }, "no producer was fenced")
 	f(func(o, _ *outcome) { o.Unknown = 0 }, "no commit had an unknown outcome")
 	f(func(o, _ *outcome) { o.Hanging = 1 }, "1 records lie behind a transaction")
+	p.kills, p.stops, p.lostCommits = 0, 0, 0 // nothing of it was asked for
+	f(func(o, _ *outcome) { o.Aborted, o.Fenced, o.Unknown = 0, 0, 0 }, "")
+
+	p.druid = &druidCluster{}
+	good.Druid = druidOutcome{OverlordKills: 1, IndexerKills: 1, Suspended: suspension, Published: tally{In: 10, Out: 10}, RowsIn: 10}
+	f(func(*outcome, *outcome) {}, "")
+	f(func(o, _ *outcome) { o.Druid.Published.Lost = 1 }, "in Druid 1 lines were lost")
+	f(func(o, _ *outcome) { o.Druid.Published.Twice = 1 }, "1 rows came twice")
+	f(func(o, _ *outcome) { o.Druid.RowsIn = 9 }, "is made of 9 rows, not of 10")
+	f(func(o, _ *outcome) { o.Druid.IndexerKills = 0 }, "was not disturbed")
 }

@@ -11,6 +11,9 @@
 //
 //	go run ./test/chaos -duration 60s -kills 5 -stops 1 -reshards 2
 //	go run ./test/chaos -sink kafka -mode exactly-once -duration 90s -kills 4 -stops 1 -reshards 1 -broker-kills 1 -lost-commits 2 -control 0
+//
+// With -druid a real Druid reads the topics; it is killed and suspended as well, and what its published segments hold is counted. With
+// -controls-only the broken builds run alone.
 package main
 
 import (
@@ -39,8 +42,14 @@ type plan struct {
 	// mode and what follows matter with Kafka only.
 	mode                             string
 	brokers                          *brokers // nil when rows go to standard output
+	partitions                       int      // of the topic of rows
+	druid                            *druidCluster
 	brokerKills, lostCommits, visits int
 	stay                             time.Duration // of a foreign transaction
+	// killsAt and stopsAt are the moments of kills and stops, in turn.
+	killsAt, stopsAt []moment
+	// suffix is that of the transactional ids whose commits are such a moment; empty for all.
+	suffix string
 }
 
 const (
@@ -48,25 +57,31 @@ const (
 	exactlyOnce, atLeastOnce = "exactly-once", "at-least-once"
 )
 
-// broken is a build that is wrong on purpose, and what finds it out.
+// broken is a build that is wrong on purpose, and the faults that find it out.
 type broken struct {
-	tag, doc      string
-	stops, visits int
-	stay          time.Duration
+	tag, doc             string
+	kills, stops, visits int
+	at                   moment
+	suffix               string
+	stay                 time.Duration
+	// loses says that it loses lines; else rows come twice.
+	loses bool
 	// found is its run.
 	found outcome
 }
 
-// brokenBuilds are the negative controls.
+// brokenBuilds are the negative controls. Each has the fault that its mistake cannot survive.
 func brokenBuilds(p plan) []broken {
 	if p.mode != exactlyOnce {
-		return []broken{{tag: "chaoscontrol", doc: "checkpoints before it delivers"}}
+		return []broken{{tag: "chaoscontrol", doc: "checkpoints before it delivers", kills: 5, loses: true}}
 	}
 	return []broken{
-		{tag: "chaos_unfenced", doc: "fences nobody, and is slow to commit", stops: 3},
-		{tag: "chaos_outside", doc: "writes its position after the transaction of the rows, in one of its own"},
-		{tag: "chaos_disorder", doc: "commits a position before the rows up to it"},
-		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", visits: 1, stay: time.Hour},
+		// Stopped before its position is written: whoever takes its shards over has nothing to wait for, and reads the rows again. Then it goes on.
+		{tag: "chaos_unfenced", doc: "fences nobody", stops: 2, at: undecided},
+		{tag: "chaos_outside", doc: "writes its position after the transaction of the rows, in one of its own", kills: 3, at: undecided},
+		{tag: "chaos_disorder", doc: "commits a position before the rows up to it", kills: 3, at: committed, suffix: "/positions", loses: true},
+		// Killed before its lease can tell what it committed, while the record of that lies behind the foreign transaction.
+		{tag: "chaos_stable", doc: "reads positions up to the last stable offset", kills: 3, at: committed, visits: 1, stay: time.Hour},
 	}
 }
 
@@ -88,10 +103,15 @@ func run(ctx context.Context) error {
 		sink    string
 		nodes   int
 		only    string
+		slow    int
+		druid   bool
+		alone   bool
 	)
 	flag.StringVar(&sink, "sink", sinkFile, "where rows go: file (standard output) or kafka, a real cluster that is started")
 	flag.StringVar(&p.mode, "mode", atLeastOnce, "of -sink kafka: at-least-once or exactly-once")
 	flag.IntVar(&nodes, "brokers", 3, "of -sink kafka: nodes of the cluster")
+	flag.IntVar(&p.partitions, "partitions", 12, "of -sink kafka: partitions of the topic of rows")
+	flag.BoolVar(&druid, "druid", false, "of -mode exactly-once: a real Druid reads the topics, is killed and suspended too, and its published segments are counted")
 	flag.IntVar(&p.brokerKills, "broker-kills", 5, "of -sink kafka: times that a broker is killed (SIGKILL) and started again")
 	flag.IntVar(&p.lostCommits, "lost-commits", 12, "of -mode exactly-once: commits of which the request or the answer is lost")
 	flag.IntVar(&p.visits, "foreign", 4, "of -mode exactly-once: foreign transactions in the checkpoints topic")
@@ -105,15 +125,24 @@ func run(ctx context.Context) error {
 	flag.IntVar(&p.reshards, "reshards", 4, "splits and merges, in turn")
 	flag.Uint64Var(&p.seed, "seed", 1, "of what is done to whom")
 	flag.DurationVar(&control, "control", time.Minute, "how long the negative control runs; 0 leaves it out")
+	flag.IntVar(&slow, "control-rate", 4000, "flow-log lines a second in the negative controls, at most -rate")
 	flag.StringVar(&only, "controls", "", "tags of the negative controls to run, with commas; empty for all")
+	flag.BoolVar(&alone, "controls-only", false, "run the negative controls alone, without a report")
 	flag.StringVar(&report, "report", "", "file to write the report to, beside standard output")
 	flag.Parse()
 	if sink != sinkFile && sink != sinkKafka || p.mode != exactlyOnce && p.mode != atLeastOnce || p.mode == exactlyOnce && sink == sinkFile {
 		return fmt.Errorf("-sink %q -mode %q: write -sink file, or -sink kafka -mode at-least-once or exactly-once", sink, p.mode)
 	}
 
+	if druid && p.mode != exactlyOnce {
+		return errors.New("-druid: counts what came exactly once; write -sink kafka -mode exactly-once")
+	}
 	if p.mode != exactlyOnce {
 		p.lostCommits, p.visits = 0, 0
+	}
+	p.killsAt, p.stopsAt = []moment{anytime}, []moment{anytime}
+	if p.mode == exactlyOnce {
+		p.killsAt, p.stopsAt = append(p.killsAt, committed, undecided), append(p.stopsAt, undecided)
 	}
 	p.stay = 2 * p.failover
 	dir, err := os.MkdirTemp("", "dredge-chaos-")
@@ -130,33 +159,29 @@ func run(ctx context.Context) error {
 		}
 		defer p.brokers.stop() //nolint:errcheck // nothing depends on it any more
 	}
-	started := time.Now()
-	result, err := p.run(ctx)
-	if err != nil {
-		return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
-	}
-	var controls []broken
-	if control > 0 {
-		controls = slices.DeleteFunc(brokenBuilds(p), func(b broken) bool {
-			return only != "" && !slices.Contains(strings.Split(only, ","), b.tag)
-		})
-	}
-	for i := range controls {
-		bad := &controls[i]
-		c := p
-		// Fewer kills than that would leave chance a part; more, and the workers never come to own anything.
-		c.duration, c.kills, c.reshards = control, max(3, int(control/(2*c.failover))), 0
-		c.stops, c.visits, c.brokerKills, c.lostCommits = bad.stops, bad.visits, 0, 0
-		c.stay = min(bad.stay, control)
-		if bad.stops > 0 {
-			c.kills = 0 // a stop takes long
-		}
-		if c.binary, err = build(ctx, dir, bad.tag, "-tags", bad.tag); err != nil {
+	if druid {
+		if p.druid, err = startDruid(ctx, filepath.Join(dir, "druid")); err != nil {
 			return err
 		}
-		if bad.found, err = c.run(ctx); err != nil {
-			return fmt.Errorf("negative control %s: %w; logs of the workers are in %s", bad.tag, err, dir)
+		defer p.druid.stop() //nolint:errcheck // as above
+	}
+	controls := slices.DeleteFunc(brokenBuilds(p), func(b broken) bool {
+		return control == 0 || only != "" && !slices.Contains(strings.Split(only, ","), b.tag)
+	})
+	started := time.Now()
+	var result outcome
+	if !alone {
+		if result, err = p.run(ctx); err != nil {
+			return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
 		}
+	}
+	for i := range controls {
+		if err := p.control(ctx, &controls[i], control, slow); err != nil {
+			return fmt.Errorf("negative control %s: %w; logs of the workers are in %s", controls[i].tag, err, dir)
+		}
+	}
+	if alone {
+		return errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...)
 	}
 	text, verdict := write(p, result, controls, started)
 	fmt.Print(text)
@@ -169,6 +194,19 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("%w; logs of the workers are in %s", verdict, dir)
 	}
 	return os.RemoveAll(dir)
+}
+
+// control runs a build that is wrong on purpose for a while.
+func (p plan) control(ctx context.Context, bad *broken, duration time.Duration, rate int) (err error) {
+	p.druid = nil // they are found out before Druid
+	p.duration, p.rate, p.reshards, p.brokerKills, p.lostCommits = duration, min(p.rate, rate), 0, 0, 0
+	p.kills, p.stops, p.visits, p.stay = bad.kills, bad.stops, bad.visits, min(bad.stay, duration)
+	p.killsAt, p.stopsAt, p.suffix = []moment{bad.at}, []moment{bad.at}, bad.suffix
+	if p.binary, err = build(ctx, p.logs, bad.tag, "-tags", bad.tag); err != nil {
+		return err
+	}
+	bad.found, err = p.run(ctx)
+	return err
 }
 
 func build(ctx context.Context, dir, name string, args ...string) (string, error) {

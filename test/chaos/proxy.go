@@ -10,20 +10,24 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 )
 
-// proxy stands between the workers and one broker, and passes everything on but what commitFaults takes away.
+// proxy stands between the workers and one broker, and passes everything on but what commitFaults takes away and strikes hold.
 type proxy struct {
 	faults   *commitFaults
+	strikes  *strikes
 	listener net.Listener
 	// backend is the file that holds the broker's port.
 	backend string
 	conns   errgroup.Group
-	ctx     context.Context //nolint:containedctx // that of the experiment; connections come and go
+	// open are the workers' connections, most how many there were at once.
+	open, most atomic.Int64
+	ctx        context.Context //nolint:containedctx // that of the experiment; connections come and go
 }
 
 // commitFaults loses requests to commit a transaction, or their answers, and goes on to lose those of the same transaction, so
@@ -79,8 +83,15 @@ func (f *commitFaults) meet(k transactionKey) lost {
 	return what
 }
 
+// lose makes k a transaction of which nothing is heard any more.
+func (f *commitFaults) lose(k transactionKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone[k] = true
+}
+
 // newProxy listens. Its port is what the broker tells its clients.
-func newProxy(ctx context.Context, faults *commitFaults, backend string) (*proxy, int, error) {
+func newProxy(ctx context.Context, faults *commitFaults, strikes *strikes, backend string) (*proxy, int, error) {
 	var listen net.ListenConfig
 	l, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +101,7 @@ func newProxy(ctx context.Context, faults *commitFaults, backend string) (*proxy
 	if !ok {
 		return nil, 0, errors.Join(fmt.Errorf("listening at %s, which is no port", l.Addr()), l.Close())
 	}
-	return &proxy{faults: faults, listener: l, backend: backend, ctx: ctx}, addr.Port, nil
+	return &proxy{faults: faults, strikes: strikes, listener: l, backend: backend, ctx: ctx}, addr.Port, nil
 }
 
 // run accepts connections until close.
@@ -110,6 +121,10 @@ func (p *proxy) run() error {
 // serve passes one connection on. A broker that is down looks to the client like one that closes at once.
 func (p *proxy) serve(client net.Conn) {
 	defer client.Close() //nolint:errcheck // nothing is left to say on it
+	if n := p.open.Add(1); n > p.most.Load() {
+		p.most.Store(n) // of two at once either may win: they are one apart
+	}
+	defer p.open.Add(-1)
 	port, err := os.ReadFile(p.backend)
 	if err != nil {
 		return
@@ -120,8 +135,7 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	defer broker.Close() //nolint:errcheck // as above
-	// answerless is the correlation id of the request whose answer is lost.
-	answerless := make(chan int32, 1)
+	answerless := make(chan lostAnswer, 1)
 	var both errgroup.Group
 	both.Go(func() error {
 		defer client.Close() //nolint:errcheck // ends the other direction
@@ -131,7 +145,7 @@ func (p *proxy) serve(client net.Conn) {
 	both.Go(func() error {
 		defer client.Close() //nolint:errcheck // ends the other direction
 		defer broker.Close() //nolint:errcheck // ends the other direction
-		return answers(client, broker, answerless)
+		return p.answers(client, broker, answerless)
 	})
 	_ = both.Wait() // connections end all the time
 }
@@ -141,15 +155,23 @@ const header = 4 + 2 + 2 + 4
 
 var errLost = errors.New("lost on purpose")
 
+// lostAnswer is the correlation id of the request whose answer is lost, and the strike that falls when it comes, if any.
+type lostAnswer struct {
+	correlation int32
+	strike      *strike
+	client      string
+}
+
 // requests passes requests on, frame by frame.
-func (p *proxy) requests(to io.Writer, from io.Reader, answerless chan<- int32) error {
+func (p *proxy) requests(to io.Writer, from io.Reader, answerless chan<- lostAnswer) error {
 	head := make([]byte, header)
 	for {
 		if _, err := io.ReadFull(from, head); err != nil {
 			return err
 		}
 		rest := int64(binary.BigEndian.Uint32(head)) - (header - 4)
-		if kmsg.Key(binary.BigEndian.Uint16(head[4:])) != kmsg.EndTxn {
+		key := kmsg.Key(binary.BigEndian.Uint16(head[4:]))
+		if key != kmsg.EndTxn && (key != kmsg.Produce || !p.strikes.waits(undecided)) {
 			if _, err := to.Write(head); err != nil {
 				return err
 			}
@@ -158,32 +180,54 @@ func (p *proxy) requests(to io.Writer, from io.Reader, answerless chan<- int32) 
 			}
 			continue
 		}
-		body := make([]byte, rest)
-		if _, err := io.ReadFull(from, body); err != nil {
+		frame := make([]byte, rest)
+		if _, err := io.ReadFull(from, frame); err != nil {
 			return err
 		}
-		switch p.faults.meet(commitOf(head, body)) {
-		case loseRequest:
-			return errLost
-		case loseAnswer:
-			answerless <- int32(binary.BigEndian.Uint32(head[8:]))
-		case loseNothing:
+		version, client, body := requestOf(head, frame)
+		if key == kmsg.Produce {
+			if x := p.strikes.atPosition(version, body); x != nil {
+				x.hold(p.ctx, client)
+			}
+		} else {
+			k := commitOf(version, body)
+			gone := lostAnswer{correlation: int32(binary.BigEndian.Uint32(head[8:])), client: client}
+			switch p.faults.meet(k) {
+			case loseRequest:
+				return errLost
+			case loseAnswer:
+				answerless <- gone
+			case loseNothing:
+				if gone.strike = p.strikes.atCommit(k); gone.strike != nil {
+					p.faults.lose(k)
+					answerless <- gone
+				}
+			}
 		}
-		if _, err := to.Write(append(head[:header:header], body...)); err != nil {
+		if _, err := to.Write(append(head[:header:header], frame...)); err != nil {
 			return err
 		}
 	}
 }
 
-// commitOf reads an EndTxn request. An abort is nobody's commit: its key is empty.
-func commitOf(head, body []byte) transactionKey {
-	req := kmsg.NewEndTxnRequest()
-	req.SetVersion(int16(binary.BigEndian.Uint16(head[6:])))
-	client := 2 + max(int(int16(binary.BigEndian.Uint16(body))), 0) // client id
-	body = body[client:]
-	if req.IsFlexible() {
-		body = body[1:] // no tags
+// requestOf takes a request apart: its version, the client id, and what comes after its header.
+func requestOf(head, frame []byte) (version int16, client string, body []byte) {
+	version = int16(binary.BigEndian.Uint16(head[6:]))
+	size := max(int(int16(binary.BigEndian.Uint16(frame))), 0)
+	client, body = string(frame[2:2+size]), frame[2+size:]
+	if req := kmsg.RequestForKey(int16(binary.BigEndian.Uint16(head[4:]))); req != nil {
+		req.SetVersion(version)
+		if req.IsFlexible() {
+			body = body[1:] // no tags
+		}
 	}
+	return version, client, body
+}
+
+// commitOf reads an EndTxn request. An abort is nobody's commit: its key is empty.
+func commitOf(version int16, body []byte) transactionKey {
+	req := kmsg.NewEndTxnRequest()
+	req.SetVersion(version)
 	if err := req.ReadFrom(body); err != nil || !req.Commit {
 		return transactionKey{}
 	}
@@ -191,9 +235,10 @@ func commitOf(head, body []byte) transactionKey {
 }
 
 // answers passes answers on until the one that is lost.
-func answers(to io.Writer, from io.Reader, answerless <-chan int32) error {
+func (p *proxy) answers(to io.Writer, from io.Reader, answerless <-chan lostAnswer) error {
 	head := make([]byte, 8)
-	lose, armed := int32(0), false
+	var lose lostAnswer
+	armed := false
 	for {
 		if _, err := io.ReadFull(from, head); err != nil {
 			return err
@@ -203,7 +248,10 @@ func answers(to io.Writer, from io.Reader, answerless <-chan int32) error {
 			armed = true
 		default:
 		}
-		if armed && int32(binary.BigEndian.Uint32(head[4:])) == lose {
+		if armed && int32(binary.BigEndian.Uint32(head[4:])) == lose.correlation {
+			if lose.strike != nil {
+				lose.strike.hold(p.ctx, lose.client)
+			}
 			return errLost
 		}
 		if _, err := to.Write(head); err != nil {

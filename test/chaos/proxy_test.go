@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -14,13 +15,14 @@ func TestCommitOf(t *testing.T) {
 			req := kmsg.NewPtrEndTxnRequest()
 			req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = "app/shard-0", 7, 3, commit
 			req.SetVersion(version)
-			frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("dredge")).AppendRequest(nil, req, 11)
+			frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("dredge-7")).AppendRequest(nil, req, 11)
 			want := transactionKey{}
 			if commit {
 				want = transactionKey{"app/shard-0", 7, 3}
 			}
-			if got := commitOf(frame[:header], frame[header:]); got != want {
-				t.Errorf("version %d, commit %v: %+v, want %+v", version, commit, got, want)
+			v, client, body := requestOf(frame[:header], frame[header:])
+			if got := commitOf(v, body); got != want || client != "dredge-7" {
+				t.Errorf("version %d, commit %v: %+v of %q, want %+v", version, commit, got, client, want)
 			}
 		}
 	}
@@ -49,6 +51,46 @@ func TestCommitFaults(t *testing.T) {
 	}
 	if f.requests != 1 || f.answers != 1 {
 		t.Errorf("%d requests and %d answers lost, want one each", f.requests, f.answers)
+	}
+}
+
+// A strike waits for its moment: a commit of the transactional ids that it is for, or a position; it strikes once.
+func TestStrikes(t *testing.T) {
+	var s strikes
+	topicID := kadm.TopicID{1, 2, 3}
+	position := func(version int16, topic string, id kadm.TopicID) bool {
+		req := kmsg.NewPtrProduceRequest()
+		rt := kmsg.NewProduceRequestTopic()
+		rt.Topic, rt.TopicID = topic, id
+		req.Topics = append(req.Topics, rt)
+		req.SetVersion(version)
+		frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID("dredge-7")).AppendRequest(nil, req, 11)
+		v, _, body := requestOf(frame[:header], frame[header:])
+		return s.atPosition(v, body) != nil
+	}
+	commit := func(id string) bool { return s.atCommit(transactionKey{id: id, pid: 1}) != nil }
+
+	x := &strike{at: committed, suffix: "/positions"}
+	s.arm(x)
+	if s.waits(undecided) || position(9, "positions", topicID) || commit("app/shard-0") || s.atCommit(transactionKey{}) != nil {
+		t.Error("a strike for commits of positions met something else")
+	}
+	if !commit("app/shard-0/positions") || commit("app/shard-0/positions") || s.disarm(x) {
+		t.Error("a strike for commits of positions did not strike once")
+	}
+	for _, version := range []int16{9, 12, 13} { // from 13 on a topic has an id in place of its name
+		x = &strike{at: undecided, topic: "positions", topicID: topicID}
+		s.arm(x)
+		if !s.waits(undecided) || position(version, "rows", kadm.TopicID{9}) || commit("app/shard-0") {
+			t.Errorf("version %d: a strike for positions met something else", version)
+		}
+		if !position(version, "positions", topicID) || s.waits(undecided) {
+			t.Errorf("version %d: a strike for positions did not strike once", version)
+		}
+	}
+	s.arm(x)
+	if !s.disarm(x) || s.waits(undecided) {
+		t.Error("a strike that was taken back still waits")
 	}
 }
 

@@ -32,8 +32,11 @@ func write(p plan, o outcome, controls []broken, started time.Time) (string, err
 	if p.brokers != nil {
 		line("| put into Kinesis → read, committed, from Kafka | p50 %s, p99 %s |", o.Median.Round(time.Millisecond), o.Slowest.Round(time.Millisecond))
 		line("| kill -9 of a broker | %d |", o.BrokerKills)
+		line("| largest resident memory of a worker | %.0f MiB |", o.Resident/(1<<20))
+		line("| connections of all workers to one broker, at most | %d |", o.Connections)
 	}
 	if p.mode == exactlyOnce {
+		line("| kills and stops %s, %s | %d, %d |", committed, undecided, o.Struck[committed], o.Struck[undecided])
 		line("| requests to commit, answers to commits that were lost on the way | %d, %d |", o.LostRequests, o.LostAnswers)
 		line("| foreign transactions in the checkpoints topic | %d |", o.Foreign)
 		line("| transactions, as their ends stand in the topic | %d committed, **%d aborted** |", o.Committed, o.Aborted)
@@ -43,7 +46,10 @@ func write(p plan, o outcome, controls []broken, started time.Time) (string, err
 		line("| take-overs | %.0f, p99 below %.3g s |", o.TakeOvers, o.TakeOver)
 		line("| commits | p50 below %.3g s, p99 below %.3g s |", o.CommitP5, o.Commit)
 		line("\nFigures of workers are those of their metrics, looked at every second: what a killed one had counted since is missing.")
-		errs = append(errs, proven(o)...)
+		errs = append(errs, proven(p, o)...)
+	}
+	if p.druid != nil {
+		errs = append(errs, writeDruid(line, o)...)
 	}
 	line("\nA window is the bytes after the checkpoints of the shards that the victim had when it was silenced: what the next owner reads, of which\nthe victim may have delivered any part.\n")
 	if o.Lost > 0 {
@@ -61,13 +67,7 @@ func write(p plan, o outcome, controls []broken, started time.Time) (string, err
 	if len(controls) == 0 {
 		line("The negative controls were left out.\n")
 	}
-	for _, c := range controls {
-		f := c.found
-		line("Negative control, a build that %s (`-tags %s`), %d kills, %d stops: %d of %d lines reported as lost, %d as having come twice.\n", c.doc, c.tag, f.Kills, f.Stops, f.Lost, f.In, f.Twice)
-		if f.Lost == 0 && (p.mode != exactlyOnce || f.Twice == 0) {
-			errs = append(errs, fmt.Errorf("the negative control %s was not found out, so this experiment cannot find what it does", c.tag))
-		}
-	}
+	errs = append(errs, writeControls(line, controls)...)
 	if err := errors.Join(errs...); err != nil {
 		line("**Failed**: %s.\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	} else {
@@ -80,13 +80,30 @@ func write(p plan, o outcome, controls []broken, started time.Time) (string, err
 	return b.String(), errors.Join(errs...)
 }
 
-// proven says which of the faults that exactly-once is about did not happen: without them the counts prove nothing.
-func proven(o outcome) (errs []error) {
+// writeControls says what the negative controls were caught at, and which was not.
+func writeControls(line func(format string, args ...any), controls []broken) (errs []error) {
+	for _, c := range controls {
+		f := c.found
+		line("Negative control, a build that %s (`-tags %s`), %d kills and %d stops %s: %d of %d lines reported as lost, %d as having come twice.\n", c.doc, c.tag, f.Kills, f.Stops, c.at, f.Lost, f.In, f.Twice)
+		if c.loses && f.Lost == 0 || !c.loses && f.Twice == 0 {
+			errs = append(errs, fmt.Errorf("the negative control %s was not found out, so this experiment cannot find what it does", c.tag))
+		}
+	}
+	return errs
+}
+
+// proven says which of the faults that exactly-once is about did not show although they were asked for: without them the counts prove nothing.
+func proven(p plan, o outcome) (errs []error) {
 	for _, f := range []struct {
-		n    float64
-		what string
-	}{{float64(o.Aborted), "transaction was aborted"}, {o.Fenced, "producer was fenced"}, {o.Unknown, "commit had an unknown outcome"}} {
-		if f.n == 0 {
+		asked int
+		n     float64
+		what  string
+	}{
+		{p.kills, float64(o.Aborted), "transaction was aborted"},
+		{p.stops, o.Fenced, "producer was fenced"},
+		{p.lostCommits, o.Unknown, "commit had an unknown outcome"},
+	} {
+		if f.asked > 0 && f.n == 0 {
 			errs = append(errs, fmt.Errorf("no %s, so nothing is proven", f.what))
 		}
 	}
@@ -96,13 +113,35 @@ func proven(o outcome) (errs []error) {
 	return errs
 }
 
+// writeDruid says what Druid's published segments hold, and what does not hold.
+func writeDruid(line func(format string, args ...any), o outcome) (errs []error) {
+	d := o.Druid
+	line("\nApache Druid 33.0.0, a process for each role, read both topics through supervisors that `dredge druid apply` made, with tasks of %s. At the end they were suspended,\nso that everything is published, and every row of %s was read from its segments and counted by `row_id`.\n", taskDuration, rawTable)
+	line("| in Druid's published segments | |\n| --- | --- |")
+	line("| rows | %d |\n| **lost** | **%d** |\n| **rows that came again** | **%d** |\n| rows that nobody put in | %d |", d.Published.Out, d.Published.Lost, d.Published.Twice, d.Published.Strange)
+	line("| `SUM(rows_in)` of the rolled-up table | %d |\n| segments | %d |", d.RowsIn, d.Segments)
+	line("| kill -9 of the overlord (with its metadata store), of the indexer with its tasks | %d, %d |", d.OverlordKills, d.IndexerKills)
+	line("| supervisors suspended for | %s (transactions time out after %s, tasks last %s) |", d.Suspended.Round(time.Second), transactionTimeout, taskDuration)
+	line("| put into Kinesis → found by a query of Druid (%d probes, one a second; it includes the time in which Druid was down or suspended) | p50 %s, p99 %s |", d.Probes, d.Median.Round(time.Millisecond), d.Slowest.Round(time.Millisecond))
+	if d.Published.Lost > 0 || d.Published.Twice > 0 || d.Published.Strange > 0 {
+		errs = append(errs, fmt.Errorf("in Druid %d lines were lost, %d rows came twice, %d are nobody's", d.Published.Lost, d.Published.Twice, d.Published.Strange))
+	}
+	if d.RowsIn != int64(o.In) {
+		errs = append(errs, fmt.Errorf("the rolled-up table in Druid is made of %d rows, not of %d", d.RowsIn, o.In))
+	}
+	if d.OverlordKills == 0 || d.IndexerKills == 0 || d.Suspended < suspension {
+		errs = append(errs, errors.New("Druid was not disturbed as planned, so nothing is proven about it"))
+	}
+	return errs
+}
+
 // where says where the rows go.
 func where(p plan) string {
 	if p.brokers == nil {
 		return "Their rows go to standard output and are counted by `row_id`."
 	}
-	return fmt.Sprintf("Their rows go in mode %s to a topic of 12 partitions in a real Kafka 4.3.1 of %d nodes on this machine (%d replicas, of which %d must be in sync), and are counted by `row_id` by a reader of committed records.",
-		p.mode, p.brokers.count, min(3, p.brokers.count), min(2, p.brokers.count))
+	return fmt.Sprintf("Their rows go in mode %s to a topic of %d partitions in a real Kafka 4.3.1 of %d nodes on this machine (%d replicas, of which %d must be in sync), and are counted by `row_id` by a reader of committed records.",
+		p.mode, p.partitions, p.brokers.count, min(3, p.brokers.count), min(2, p.brokers.count))
 }
 
 // flags are those of Kafka.
@@ -111,7 +150,11 @@ func flags(p plan) string {
 	case p.brokers == nil:
 		return ""
 	case p.mode == exactlyOnce:
-		return fmt.Sprintf(" -sink kafka -mode %s -brokers %d -broker-kills %d -lost-commits %d -foreign %d", p.mode, p.brokers.count, p.brokerKills, p.lostCommits, p.visits)
+		druid := ""
+		if p.druid != nil {
+			druid = " -druid"
+		}
+		return fmt.Sprintf(" -sink kafka -mode %s -brokers %d -partitions %d -broker-kills %d -lost-commits %d -foreign %d%s", p.mode, p.brokers.count, p.partitions, p.brokerKills, p.lostCommits, p.visits, druid)
 	}
 	return fmt.Sprintf(" -sink kafka -mode %s -brokers %d -broker-kills %d", p.mode, p.brokers.count, p.brokerKills)
 }

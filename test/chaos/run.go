@@ -44,8 +44,10 @@ type outcome struct {
 	Fed, Settled           time.Duration
 	Throttled              int
 	Kills, Stops, Reshards int
-	Died                   int // processes that ended without being told to
+	Struck                 map[moment]int // kills and stops
+	Died                   int            // processes that ended without being told to
 	kafkaOutcome
+	Druid druidOutcome
 }
 
 // experiment is one run.
@@ -59,6 +61,7 @@ type experiment struct {
 	random  *rand.Rand
 	begin   time.Time
 	kafka   *kafkaSide // nil when rows go to standard output
+	druid   *druidSide // nil without Druid
 	mu      sync.Mutex // of result and workers
 	result  outcome
 }
@@ -67,7 +70,7 @@ type experiment struct {
 func (p plan) run(ctx context.Context) (outcome, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // kills what still runs
-	e := &experiment{plan: p, server: awsfake.New(awsfake.Config{Limits: awsfake.Limits{ReadBytes: true, ReadCalls: true}}), ledger: newLedger(), random: rand.New(rand.NewPCG(p.seed, 0)), begin: time.Now()}
+	e := &experiment{plan: p, server: awsfake.New(awsfake.Config{Limits: awsfake.Limits{ReadBytes: true, ReadCalls: true}}), ledger: newLedger(), random: rand.New(rand.NewPCG(p.seed, 0)), begin: time.Now(), result: outcome{Struck: map[moment]int{}}}
 	defer e.server.Close() //nolint:errcheck // it holds nothing that outlives it
 	if err := e.server.Listen(ctx, "127.0.0.1:0"); err != nil {
 		return outcome{}, err
@@ -111,7 +114,15 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 		e.kafka.begin(counting, e)
 		both.Go(func() error { return e.disturbBrokers(ctx) })
 		both.Go(func() error { return e.loseCommits(ctx) })
-		both.Go(func() error { return e.visit(ctx) })
+		both.Go(func() error { return e.visits(ctx) })
+	}
+	if p.druid != nil {
+		e.druid = &druidSide{druidCluster: p.druid, probes: map[string]time.Time{}}
+		both.Go(func() error { return e.druid.disturb(ctx, e) })
+		e.kafka.beside.Go(func() error {
+			e.druid.probe(counting, e.ledger)
+			return nil
+		})
 	}
 	err = both.Wait()
 	stopFeeding()
@@ -129,6 +140,11 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 	}
 	if e.kafka != nil {
 		if e.result.kafkaOutcome, err = e.kafka.end(ctx, stopCounting); err != nil {
+			return outcome{}, err
+		}
+	}
+	if e.druid != nil {
+		if e.result.Druid, err = e.druid.count(ctx, e.ledger); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -205,11 +221,11 @@ func (e *experiment) feed(ctx context.Context) error {
 // disturb does the plan's kills, stops and reshards, mixed and spread over the duration.
 func (e *experiment) disturb(ctx context.Context) error {
 	var acts []func(context.Context) error
-	for range e.plan.kills {
-		acts = append(acts, e.kill)
+	for i := range e.plan.kills {
+		acts = append(acts, func(ctx context.Context) error { return e.kill(ctx, e.plan.killsAt[i%len(e.plan.killsAt)]) })
 	}
-	for range e.plan.stops {
-		acts = append(acts, e.pause)
+	for i := range e.plan.stops {
+		acts = append(acts, func(ctx context.Context) error { return e.pause(ctx, e.plan.stopsAt[i%len(e.plan.stopsAt)]) })
 	}
 	for range e.plan.reshards {
 		acts = append(acts, e.reshard)
@@ -252,17 +268,23 @@ func (e *experiment) note(what string, window int64) {
 	e.result.Happenings = append(e.result.Happenings, happening{time.Since(e.begin), what, window})
 }
 
-func (e *experiment) kill(ctx context.Context) error {
-	i := e.random.IntN(len(e.workers))
+// kill ends a process and starts another in its place.
+func (e *experiment) kill(ctx context.Context, at moment) error {
+	i, at, release, err := e.victim(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer release()
 	w := e.workers[i]
 	if err := w.signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill %s: %w", w.id, err)
 	}
 	<-w.ended
-	if err := e.open(ctx, "kill -9 "+w.id, w.id); err != nil {
+	if _, err := e.open(ctx, fmt.Sprintf("kill -9 %s %s", w.id, at), w.id); err != nil {
 		return err
 	}
 	e.result.Kills++
+	e.result.Struck[at]++
 	if err := wait(ctx, time.Duration(e.random.IntN(2000))*time.Millisecond); err != nil {
 		return err
 	}
@@ -270,42 +292,85 @@ func (e *experiment) kill(ctx context.Context) error {
 }
 
 // pause stops a process until others have its leases, then lets it go on.
-func (e *experiment) pause(ctx context.Context) error {
-	w := e.workers[e.random.IntN(len(e.workers))]
+func (e *experiment) pause(ctx context.Context, at moment) error {
+	i, at, release, err := e.victim(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer release()
+	w := e.workers[i]
 	if err := w.signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop %s: %w", w.id, err)
 	}
-	if err := e.open(ctx, "SIGSTOP "+w.id, w.id); err != nil {
-		return err
+	had, err := e.open(ctx, fmt.Sprintf("SIGSTOP %s %s", w.id, at), w.id)
+	if err == nil {
+		err = wait(ctx, e.plan.failover*5/2)
 	}
-	err := wait(ctx, e.plan.failover*5/2)
+	if err == nil && at != anytime {
+		err = e.overtaken(ctx, had)
+	}
 	if err := w.signal(syscall.SIGCONT); err != nil {
 		return fmt.Errorf("continue %s: %w", w.id, err)
 	}
 	e.result.Stops++
+	e.result.Struck[at]++
 	e.note("SIGCONT "+w.id, 0)
 	return err
 }
 
-// open notes how much lies after the checkpoints of the shards that a worker had when it was silenced.
-func (e *experiment) open(ctx context.Context, what, id string) error {
+// overtaken waits until others have got on with all of the leases had, but not for so long that the transactions of the worker that
+// had them time out.
+func (e *experiment) overtaken(ctx context.Context, had []lease.Lease) error {
+	until := time.Now().Add(transactionTimeout - e.plan.failover*5/2 - 5*time.Second)
+	for time.Now().Before(until) {
+		now, err := e.leases(ctx)
+		if err != nil {
+			return err
+		}
+		left := len(had)
+		for _, old := range had {
+			i := slices.IndexFunc(now, func(l lease.Lease) bool { return l.Key == old.Key })
+			if i < 0 || now[i].ActualOwner() != old.ActualOwner() && now[i].Checkpoint.Compare(old.Checkpoint) > 0 {
+				left--
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if err := wait(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leases are those of the table as it is now.
+func (e *experiment) leases(ctx context.Context) ([]lease.Lease, error) {
 	listing, err := e.table.List(ctx)
 	for tries := 0; err != nil && tries < 10; tries++ { // the table is throttled for us, too
 		listing, err = e.table.List(ctx)
 	}
-	if err != nil && !errors.Is(err, lease.ErrNoTable) {
-		return err
+	if errors.Is(err, lease.ErrNoTable) {
+		return nil, nil
+	}
+	return listing.Leases, err
+}
+
+// open notes how much lies after the checkpoints of the shards that a worker had when it was silenced, and returns its leases.
+func (e *experiment) open(ctx context.Context, what, id string) (had []lease.Lease, err error) {
+	all, err := e.leases(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var window int64
-	had := 0
-	for _, l := range listing.Leases {
+	for _, l := range all {
 		if l.ActualOwner() == id && !l.Checkpoint.IsShardEnd() {
-			had++
+			had = append(had, l)
 			window += e.ledger.window(l.Shard(), l.Checkpoint)
 		}
 	}
-	e.note(fmt.Sprintf("%s, which had %d leases", what, had), window)
-	return nil
+	e.note(fmt.Sprintf("%s, which had %d leases", what, len(had)), window)
+	return had, nil
 }
 
 // reshard splits a shard and merges two neighbours, in turn.

@@ -17,6 +17,7 @@ import (
 type scraper struct {
 	mu   sync.Mutex
 	last map[string]map[string]float64 // by worker, by series
+	most float64                       // bytes that a worker had in memory
 }
 
 var pageURL = regexp.MustCompile(`"url":"(http://[^"]+)/"`)
@@ -35,6 +36,7 @@ func (s *scraper) look(ctx context.Context, workers []*worker) {
 		}
 		s.mu.Lock()
 		s.last[w.id] = values
+		s.most = max(s.most, values["process_resident_memory_bytes"])
 		s.mu.Unlock()
 	}
 }

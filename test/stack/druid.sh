@@ -3,7 +3,10 @@
 # that clients talk to: the overlord's address, then the broker's.
 #
 #   DREDGE_DRUID_LAYOUT=one   (default) ZooKeeper and all roles in one JVM, a class loader each: 1.0 GB
-#   DREDGE_DRUID_LAYOUT=many  a JVM per role, as users run it: 1.5 GB; a single role can be killed
+#   DREDGE_DRUID_LAYOUT=many  a JVM per role, as users run it: 1.5 GB
+#
+# Beside the usual commands, with a JVM per role: `kill ROLE` ends it with SIGKILL, `revive ROLE` starts it again on its data. The
+# coordinator is the overlord, too.
 name=druid
 . "$(dirname "$0")/lib.sh"
 lock=$here/druid.sha256
@@ -43,7 +46,7 @@ port_of() { cat "$state/druid.$1.port"; }
 spawn() {
   local role=$1
   shift
-  (cd "$data" && exec "$@") >"$state/druid.$role.log" 2>&1 </dev/null &
+  (cd "$data" && exec "$@") >>"$state/druid.$role.log" 2>&1 </dev/null &
   echo $! >"$state/druid.$role.pid"
 }
 
@@ -70,6 +73,14 @@ await() {
 
 get() { curl -sf -m 5 "http://127.0.0.1:$(port_of "$1")$2"; }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$(port_of "$1")"); }
+answers() { # ROLE
+  local path=/status/health
+  case $1 in
+  coordinator) path=/druid/indexer/v1/isLeader ;;
+  historical | broker) path=/druid/$1/v1/readiness ;;
+  esac
+  get "$1" "$path"
+}
 workers() { get coordinator /druid/indexer/v1/workers | grep -q '"capacity"'; }
 servers() {
   local s
@@ -79,7 +90,7 @@ servers() {
 }
 
 render() {
-  rm -rf "$data" && mkdir -p "$data"/{tmp,zk}
+  rm -rf "$data" "$state"/druid.*.log && mkdir -p "$data"/{tmp,zk}
   cp -r "$here/druid/conf" "$data/conf"
   local role edits="s#@HOME@#$home#g; s#@DATA@#$data#g"
   for role in zookeeper derby coordinator broker historical indexer; do
@@ -91,9 +102,17 @@ render() {
   find "$data/conf" -type f -exec sed -i "$edits" {} +
 }
 
-role() { # NAME HEAP DIRECT
-  spawn "$1" java "${jvm[@]}" -Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager -Xms"$2" -Xmx"$2" \
-    -XX:MaxDirectMemorySize="$3" -cp "$data/conf/_common:$data/conf/$1:$home/lib/*" org.apache.druid.cli.Main server "$1"
+role() { # NAME
+  local heap direct
+  case $1 in
+  coordinator) heap=512m direct=64m ;;
+  broker) heap=384m direct=200m ;;
+  historical) heap=320m direct=200m ;;
+  indexer) heap=768m direct=300m ;;
+  *) die "there is no role $1" ;;
+  esac
+  spawn "$1" java "${jvm[@]}" -Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager -Xms"$heap" -Xmx"$heap" \
+    -XX:MaxDirectMemorySize="$direct" -cp "$data/conf/_common:$data/conf/$1:$home/lib/*" org.apache.druid.cli.Main server "$1"
 }
 
 in_one() { # the argument of StackInOne for a role
@@ -116,16 +135,13 @@ start() {
   else
     spawn zookeeper java -Xms64m -Xmx64m -cp "$home/lib/*" org.apache.zookeeper.server.quorum.QuorumPeerMain "$data/conf/zoo.cfg"
     await zookeeper 30 listens zookeeper
-    role coordinator 512m 64m
-    role broker 384m 200m
-    role historical 320m 200m
-    role indexer 768m 300m
+    for r in coordinator broker historical indexer; do role $r; done
     c=coordinator h=historical i=indexer b=broker
   fi
-  await $c 240 get coordinator /druid/indexer/v1/isLeader
-  await $h 240 get historical /druid/historical/v1/readiness
-  await $i 240 get indexer /status/health
-  await $b 240 get broker /druid/broker/v1/readiness
+  await $c 240 answers coordinator
+  await $h 240 answers historical
+  await $i 240 answers indexer
+  await $b 240 answers broker
   await $c 60 workers
   await $b 60 servers
   url
@@ -172,4 +188,21 @@ status() {
   return $some
 }
 
-serve "$@"
+case "${1:-}" in
+kill)
+  alive "$2" || die "$2 does not run"
+  kill -9 "$(cat "$state/druid.$2.pid")"
+  ;;
+revive)
+  if ! alive "$2"; then
+    [ -f "$state/druid.$2.port" ] || die "$2 was never started"
+    role "$2"
+  fi
+  deadline=$((SECONDS + 120))
+  until answers "$2" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$deadline" ] || die "$2 did not come up; its log is $state/druid.$2.log"
+    sleep 0.2
+  done
+  ;;
+*) serve "$@" ;;
+esac
