@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"dredge/internal/certificate"
 )
 
 // Client is a client of one cluster. It is safe for concurrent use.
@@ -145,7 +147,7 @@ func (c *Client) do(ctx context.Context, base, method, path string, in, out any)
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // the rest of it repeats the address
 		}
-		return fmt.Errorf("reaching druid at %s: %w", base, err)
+		return fmt.Errorf("reaching druid at %s: %w%s", base, err, certificateHint(err))
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -171,6 +173,17 @@ func (c *Client) do(ctx context.Context, base, method, path string, in, out any)
 	return nil
 }
 
+// certificateHint says what to do about Druid's certificate, when that is what is wrong.
+func certificateHint(err error) string {
+	switch {
+	case certificate.Ended(err):
+		return "; Druid's certificate has ended or is not good yet: have it renewed, or set the clocks right"
+	case certificate.Refused(err):
+		return "; set druid.ca to the authority that signed Druid's certificate, and use the host name that it is made out to"
+	}
+	return ""
+}
+
 // refusal reads the three forms of Druid's errors: structured, {"error": text}, and plain text or a page of HTML.
 func refusal(request string, status int, answer []byte) *Error {
 	e := &Error{Request: request, Status: status}
@@ -190,7 +203,7 @@ func refusal(request string, status int, answer []byte) *Error {
 			e.Message = tags.Replace(e.Message[i+len("<body>"):])
 		}
 	}
-	e.Message = strings.Join(strings.Fields(e.Message), " ")
+	e.Message = strings.TrimRight(strings.Join(strings.Fields(e.Message), " "), ": ")
 	const most = 400
 	if len(e.Message) > most {
 		e.Message = strings.ToValidUTF8(e.Message[:most], "") + " …"

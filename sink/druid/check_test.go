@@ -45,6 +45,10 @@ func TestCheck(t *testing.T) {
 	f("has no worker that could run a task; start a middle manager or an indexer", func(c *druidtest.Cluster, _ *store) { c.Slots = 0 })
 	f("reaching druid at http://druid.test: connect: connection refused", answer("", druidtest.Refuse))
 	f("submitting a task for flows_raw: druid answers 403 to POST /druid/indexer/v1/task; grant the user", answer("/task", druidtest.Forbidden))
+	f("druid answers 401 to GET /druid/indexer/v1/totalWorkerCapacity: HTTP ERROR 401 Unauthorized; check druid.username and druid.password_file", answer("", druidtest.Unauthorized))
+	f("flows_raw is locked: 1 tasks wait for another one to end, as dredge-check-", func(c *druidtest.Cluster, _ *store) {
+		c.Locked = map[string]bool{"flows_raw": true}
+	})
 	f("asking the broker: druid answers 403", answer("/sql", druidtest.Forbidden))
 	f("druid answers 403 to POST /druid/coordinator/v1/metadata", answer("/segments", druidtest.Forbidden))
 	f("a task without rows for flows_raw failed: Task killed", func(c *druidtest.Cluster, _ *store) {

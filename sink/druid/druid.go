@@ -140,7 +140,7 @@ func New(cfg Config, deps Deps) (*Sink, error) {
 	if s.leases == nil {
 		s.run = s.nonce()
 	}
-	s.poller = newPoller(s.cluster, cfg.PollInterval, s.metrics, s.log)
+	s.poller = newPoller(s.cluster, cfg, s.metrics, s.log)
 	s.closing, s.stop = context.WithCancel(context.Background())
 	for range cfg.TaskSlots {
 		s.groups = append(s.groups, newGroup(s))

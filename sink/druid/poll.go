@@ -2,6 +2,7 @@ package druid
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,12 +16,22 @@ import (
 type poller struct {
 	cluster  *cluster.Client
 	interval time.Duration
-	metrics  *metrics
-	log      zerolog.Logger
+	// overdue is how long a task may take before people are told that it does.
+	overdue time.Duration
+	metrics *metrics
+	log     zerolog.Logger
 
 	mu      sync.Mutex
-	waiting map[string][]chan<- answer
+	waiting map[string]*waited
 	wake    chan struct{} // of size one: somebody waits
+}
+
+// waited is a task that somebody waits for.
+type waited struct {
+	datasource string
+	// told is when people were told last that it is overdue; at first, when the wait began.
+	told time.Time
+	by   []chan<- answer
 }
 
 // answer is the end of a task, or that the overlord does not know it.
@@ -29,15 +40,21 @@ type answer struct {
 	known  bool
 }
 
-func newPoller(c *cluster.Client, interval time.Duration, m *metrics, log zerolog.Logger) *poller {
-	return &poller{cluster: c, interval: interval, metrics: m, log: log, waiting: map[string][]chan<- answer{}, wake: make(chan struct{}, 1)}
+func newPoller(c *cluster.Client, cfg Config, m *metrics, log zerolog.Logger) *poller {
+	return &poller{
+		cluster: c, interval: cfg.PollInterval, overdue: 5 * cfg.TaskTime, metrics: m, log: log,
+		waiting: map[string]*waited{}, wake: make(chan struct{}, 1),
+	}
 }
 
-// wait returns when the task has ended; not known when the overlord knows none of that id.
-func (p *poller) wait(ctx context.Context, id string) (cluster.TaskStatus, bool, error) {
+// wait returns when the task, which writes to datasource, has ended; not known when the overlord knows none of that id.
+func (p *poller) wait(ctx context.Context, id, datasource string) (cluster.TaskStatus, bool, error) {
 	ended := make(chan answer, 1)
 	p.mu.Lock()
-	p.waiting[id] = append(p.waiting[id], ended)
+	if p.waiting[id] == nil {
+		p.waiting[id] = &waited{datasource: datasource, told: time.Now()}
+	}
+	p.waiting[id].by = append(p.waiting[id].by, ended)
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
@@ -81,6 +98,7 @@ func (p *poller) run(ctx context.Context) {
 		again.Reset()
 		pause = p.interval
 		p.tell(ids, states)
+		p.complain(ctx)
 	}
 }
 
@@ -104,9 +122,36 @@ func (p *poller) tell(ids []string, states map[string]cluster.TaskStatus) {
 		if known && status.State != cluster.TaskSuccess && status.State != cluster.TaskFailed {
 			continue
 		}
-		for _, c := range p.waiting[id] {
+		for _, c := range p.waiting[id].by {
 			c <- answer{status, known}
 		}
 		delete(p.waiting, id)
+	}
+}
+
+// late are the tasks that are overdue, by datasource.
+func (p *poller) late() map[string][]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	late := map[string][]string{}
+	for id, w := range p.waiting {
+		if time.Since(w.told) >= p.overdue {
+			w.told = time.Now()
+			late[w.datasource] = append(late[w.datasource], id)
+		}
+	}
+	return late
+}
+
+// complain tells people which tasks are overdue, and why when it is a lock. The shards of such a task are not read on, and nothing is lost.
+func (p *poller) complain(ctx context.Context) {
+	for datasource, ids := range p.late() {
+		locked, err := p.cluster.WaitingTasks(ctx, datasource)
+		said := p.log.Warn().Str("datasource", datasource).Strs("tasks", ids)
+		if err == nil && slices.ContainsFunc(locked, func(id string) bool { return slices.Contains(ids, id) }) {
+			said.Msg("the datasource is locked: our tasks wait for another one to end; set useConcurrentLocks in the context of compaction and of other tasks that write to it")
+			continue
+		}
+		said.Msg("tasks take long; look whether druid's slots are all taken, and at the tasks' logs")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -174,6 +175,25 @@ type rig struct {
 	store  *store
 	client *cluster.Client
 	sinks  []*Sink
+	log    sayings
+}
+
+// sayings are what the sinks have logged.
+type sayings struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *sayings) Write(line []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(line)
+}
+
+func (s *sayings) has(part string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.text.String(), part)
 }
 
 func newRig(t *testing.T) *rig {
@@ -208,7 +228,7 @@ func (r *rig) sink(worker string, leases Leases, change func(*Config)) *Sink {
 		Encoder: timed{}, Minute: minutes{}, Cluster: r.client, Objects: r.store, Leases: leases, Application: "app", Registry: prometheus.NewPedanticRegistry(),
 		Raw: cluster.Table{Datasource: "flows_raw", Columns: columns}, Late: cluster.Table{Datasource: "flows_late", Columns: columns},
 		Rolled: cluster.Table{Datasource: "flows_1m", Columns: columns, Rollup: true},
-		Log:    zerolog.New(zerolog.NewTestWriter(r.T)).With().Str("worker", worker).Logger(),
+		Log:    zerolog.New(io.MultiWriter(zerolog.NewTestWriter(r.T), &r.log)).With().Str("worker", worker).Logger(),
 	})
 	if err != nil {
 		r.Fatal(err)

@@ -71,7 +71,7 @@ func (s *Sink) attempt(ctx context.Context, batch string, l *load) (published bo
 			l.begun()
 		}
 		// The overlord may have forgotten it again, or had not written it down.
-		if status, known, err = s.poller.wait(ctx, id); err != nil {
+		if status, known, err = s.poller.wait(ctx, id, l.Datasource); err != nil {
 			return false, "", err
 		}
 	}

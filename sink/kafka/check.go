@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"dredge/internal/certificate"
 )
 
 // Check asks the cluster whether rows can be produced as configured, and creates the topic when it is missing and may be
@@ -84,6 +86,11 @@ func (f *faults) limit(settings map[string]string, key string, check func(v int)
 	}
 }
 
+// connectionRefused says that a broker was reached and refused the connection, or we refused the broker.
+func connectionRefused(err error) bool {
+	return certificate.Refused(err) || is(err, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism)
+}
+
 // pingHint says what usually causes err.
 func pingHint(err error) string {
 	switch {
@@ -91,7 +98,7 @@ func pingHint(err error) string {
 		return "; set sasl.username and sasl.password_file to a user that the brokers know, or give OAUTHBEARER's token or AWS_MSK_IAM's role the right to connect"
 	case is(err, kerr.UnsupportedSaslMechanism):
 		return "; set sasl.mechanism to one that the listener has"
-	case isCertificate(err):
+	case certificate.Refused(err):
 		return certificateHint(err)
 	}
 	return "; a broker that does not answer, or closes the connection at once, is often one whose listener expects other settings:" +

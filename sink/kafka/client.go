@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -152,6 +153,10 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	for i := 0; i+1 < len(keyvals); i += 2 {
 		key, _ := keyvals[i].(string)
 		fields[key] = fmt.Sprint(keyvals[i+1])
+		// The client tries such a connection again and again, and rows wait: an operator has to act, as Check would tell.
+		if err, ok := keyvals[i+1].(error); ok && connectionRefused(err) {
+			fields["hint"] = strings.TrimPrefix(pingHint(err), "; ")
+		}
 	}
 	l.log.WithLevel(as).Str("detail", msg).Fields(fields).Msg("kafka client")
 }

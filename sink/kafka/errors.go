@@ -2,14 +2,13 @@ package kafka
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"dredge/internal/certificate"
 	"dredge/stream"
 )
 
@@ -79,7 +78,7 @@ func classify(err error) class {
 		kerr.InvalidProducerIDMapping, kerr.CorruptMessage):
 		return classTransient
 
-	case isCertificate(err):
+	case certificate.Refused(err):
 		return classTLS
 	}
 	// What remains of the broker's codes is as Kafka says; anything else is the network, the resolver or a dying connection.
@@ -111,20 +110,9 @@ func is(err error, targets ...*kerr.Error) bool {
 	return false
 }
 
-func isCertificate(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[x509.HostnameError](err)
-	return ok
-}
-
 // certificateHint says what to do about brokers' certificates.
 func certificateHint(err error) string {
-	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+	if certificate.Ended(err) {
 		return "; the brokers' certificate has ended or is not good yet: have it renewed, or set the clocks right"
 	}
 	return "; set tls.ca_file to the authority that signed the brokers' certificates, and use the host names they are made out to"

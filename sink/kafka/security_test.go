@@ -10,18 +10,23 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"dredge/sink"
@@ -73,6 +78,21 @@ func TestWrongPassword(t *testing.T) {
 			t.Errorf("Check = %v, want advice about the password, without it", err)
 		}
 	})
+}
+
+// Whatever a broker says of our credentials while the sink runs, the log and a take-over tell what to write.
+func TestRefusedConnections(t *testing.T) {
+	const want = "set sasl.username and sasl.password_file to a user that the brokers know"
+	refused := fmt.Errorf("dial: %w", kerr.SaslAuthenticationFailed)
+	log := &said{more: make(chan struct{}, 1)}
+	clientLog{zerolog.New(log)}.Log(kgo.LogLevelError, "unable to initialize sasl", "broker", 1, "err", refused)
+	if !log.has(want) {
+		t.Errorf("the log says %s, want %q", log.text.String(), want)
+	}
+	err := new(Sink).fenceError("app/shard-0", refused)
+	if _, ok := errors.AsType[*stream.PermanentError](err); !ok || !strings.Contains(err.Error(), want) {
+		t.Errorf("take-over: %v, want a permanent error with %q", err, want)
+	}
 }
 
 // A missing ACL stops the Writer; once it is granted a new Writer works.
@@ -194,11 +214,132 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// The brokers' certificate has ended: no authority that could be set would mend that.
+// The brokers' certificate has ended: Check and the running sink say so, and that no authority that could be set would mend it.
 func TestBrokersCertificateEnded(t *testing.T) {
-	hint := certificateHint(&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}})
-	if !strings.Contains(hint, "has ended") || strings.Contains(hint, "ca_file") {
-		t.Errorf("hint %q", hint)
+	dir := t.TempDir()
+	good, caFile := selfSigned(t, dir)
+	file := signed(t, dir, "ended.pem", good.PrivateKey.(*ecdsa.PrivateKey), time.Now().Add(-time.Minute))
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	ended := tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: good.PrivateKey}
+	for _, mode := range []Mode{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(mode), func(t *testing.T) {
+			// The certificate ends while the sink runs: new connections are refused.
+			var has atomic.Bool
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic), kfake.SeedTopics(checkpointPartitions, "checkpoints"),
+				kfake.TLS(&tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+					if has.Load() {
+						return &ended, nil
+					}
+					return &good, nil
+				}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cluster.Close()
+			s := openSecured(t, cluster, mode, func(c *Config) { c.TLS = TLSConfig{Enabled: true, CAFile: caFile} })
+			writeOne(t, s.Sink)
+			has.Store(true)
+			late := openSecured(t, cluster, mode, func(c *Config) { c.TLS = TLSConfig{Enabled: true, CAFile: caFile} })
+			const want = "the brokers' certificate has ended or is not good yet"
+			if err := late.Check(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "tls.ca_file") {
+				t.Errorf("Check = %v, want %q", err, want)
+			}
+			wantTold(t, late, want)
+		})
+	}
+}
+
+// secured is a sink against a broker that takes connections only from those who prove something.
+type secured struct {
+	*Sink
+	said *said
+}
+
+// said is what a sink has logged.
+type said struct {
+	mu   sync.Mutex
+	text strings.Builder
+	// more is told when there is more.
+	more chan struct{}
+}
+
+func (s *said) Write(line []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.more <- struct{}{}:
+	default:
+	}
+	return s.text.Write(line)
+}
+
+func (s *said) has(part string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.text.String(), part)
+}
+
+// openSecured makes a sink of that mode, whose shards nobody else has.
+func openSecured(t *testing.T, cluster *kfake.Cluster, mode Mode, change func(*Config)) secured {
+	t.Helper()
+	cfg := testConfig(cluster)
+	cfg.Partitions, cfg.Mode, cfg.ExactlyOnce.CheckpointsTopic = 1, mode, "checkpoints"
+	change(&cfg)
+	log := &said{more: make(chan struct{}, 1)}
+	s, err := New(cfg, Deps{
+		Encoder: sinktest.Encoder{}, DeadLetter: sink.Discard{}, Registry: prometheus.NewRegistry(), Log: zerolog.New(log),
+		Leases: onlyOwner{}, Application: "app",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return secured{s, log}
+}
+
+// onlyOwner has the leases of all shards.
+type onlyOwner struct{}
+
+func (onlyOwner) Name(_ context.Context, partition string) (string, error) {
+	return "123456789012/eu-west-1/flows:1/" + partition, nil
+}
+func (onlyOwner) Prove(context.Context, string) (stream.Position, error) { return "", nil }
+func (onlyOwner) Compare(a, b stream.Position) int                       { return strings.Compare(string(a), string(b)) }
+
+// wantTold wants the running sink to say what is wrong with its connections: in mode exactly-once a shard is not opened, with a permanent
+// error, in the other rows wait, and the log says for what. Nothing is acknowledged or skipped.
+func wantTold(t *testing.T, s secured, want string) {
+	t.Helper()
+	w, _, err := s.Open(t.Context(), "shard-0")
+	if s.cfg.Mode == ExactlyOnce {
+		if _, ok := errors.AsType[*stream.PermanentError](err); !ok || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open = %v, want a permanent error with %q", err, want)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := false
+	if err := w.Write(t.Context(), sinktest.Batch("shard-0", "1", 0, 1, 200), "1", func(err error) { done = err == nil }); err != nil {
+		t.Fatal(err)
+	}
+	for !s.said.has(want) {
+		select {
+		case <-s.said.more:
+		case <-t.Context().Done():
+			t.Fatalf("the log does not say %q", want)
+		}
+	}
+	if err := w.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if done {
+		t.Error("rows were reported as durable")
 	}
 }
 

@@ -226,8 +226,10 @@ func (s *Sink) fenceError(id string, err error) error {
 	case is(err, kerr.TransactionalIDAuthorizationFailed):
 		hint = fmt.Sprintf("sasl.username: grant %q Write and Describe on transactional ids with the prefix %q",
 			s.cfg.SASL.who(), idPart(s.application)+"/")
-	case is(err, kerr.ClusterAuthorizationFailed, kerr.SaslAuthenticationFailed):
+	case is(err, kerr.ClusterAuthorizationFailed):
 		hint = "sasl.username: no right to produce"
+	case connectionRefused(err):
+		return &stream.PermanentError{Err: fmt.Errorf("claiming transactional id %q: %w%s", id, err, pingHint(err))}
 	default:
 		return fmt.Errorf("claiming transactional id %q: %w", id, err)
 	}
