@@ -140,14 +140,7 @@ type TaskReport struct {
 
 // TaskReport returns the report of a task; false when there is none.
 func (c *Client) TaskReport(ctx context.Context, id string) (TaskReport, bool, error) {
-	var answer map[string]struct {
-		Payload struct {
-			State    string          `json:"ingestionState"`
-			Error    string          `json:"errorMsg"`
-			Segments int64           `json:"segmentsPublished"`
-			Rows     json.RawMessage `json:"rowStats"`
-		} `json:"payload"`
-	}
+	var answer json.RawMessage
 	err := c.do(ctx, c.overlord, http.MethodGet, overlordAPI+"task/"+url.PathEscape(id)+"/reports", nil, &answer)
 	if unknown(err) {
 		return TaskReport{}, false, nil
@@ -155,7 +148,26 @@ func (c *Client) TaskReport(ctx context.Context, id string) (TaskReport, bool, e
 	if err != nil {
 		return TaskReport{}, false, err
 	}
-	p, ok := answer["ingestionStatsAndErrors"]
+	return readReport(id, answer)
+}
+
+// readReport reads the reports of a task; false when the one that counts is not among them.
+func readReport(id string, answer []byte) (TaskReport, bool, error) {
+	wrong := func(err error) error {
+		return fmt.Errorf("the report of task %s is not what it should be: %w", id, err)
+	}
+	var reports map[string]struct {
+		Payload struct {
+			State    string          `json:"ingestionState"`
+			Error    string          `json:"errorMsg"`
+			Segments int64           `json:"segmentsPublished"`
+			Rows     json.RawMessage `json:"rowStats"`
+		} `json:"payload"`
+	}
+	if err := json.Unmarshal(answer, &reports); err != nil {
+		return TaskReport{}, false, wrong(err)
+	}
+	p, ok := reports["ingestionStatsAndErrors"]
 	if !ok {
 		return TaskReport{}, false, nil
 	}
@@ -167,7 +179,7 @@ func (c *Client) TaskReport(ctx context.Context, id string) (TaskReport, bool, e
 	}
 	if len(p.Payload.Rows) > 0 {
 		if err := json.Unmarshal(p.Payload.Rows, &phases); err != nil {
-			return TaskReport{}, false, fmt.Errorf("the report of task %s is not what it should be: %w", id, err)
+			return TaskReport{}, false, wrong(err)
 		}
 	}
 	report.Rows = phases.RowStats

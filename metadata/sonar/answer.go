@@ -47,7 +47,7 @@ const latest = 4102444800000
 // ParseTime understands RFC 3339, and Unix seconds or milliseconds: numbers below a hundred thousand million are seconds.
 func ParseTime(text string) (ms int64, err error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		if n < 100_000_000_000 {
+		if n > 0 && n < 100_000_000_000 {
 			n *= 1000
 		}
 		if n <= 0 || n > latest {
