@@ -37,7 +37,7 @@ func main() {
 
 func release(ctx context.Context, out, version string) error {
 	if version == "" {
-		text, err := run(ctx, nil, "git", "describe", "--tags", "--always", "--dirty")
+		text, err := run(ctx, ".", nil, "git", "describe", "--tags", "--always", "--dirty")
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func release(ctx context.Context, out, version string) error {
 	for _, t := range targets {
 		name := fmt.Sprintf("dredge_%s_%s_%s", version, t.os, t.arch)
 		binary := filepath.Join(work, name)
-		if err := build(ctx, binary, t.os, t.arch); err != nil {
+		if err := build(ctx, ".", binary, t.os, t.arch); err != nil {
 			return err
 		}
 		bom, err := billOfMaterials(binary, version, stamp)
@@ -90,8 +90,9 @@ func release(ctx context.Context, out, version string) error {
 	return os.WriteFile(filepath.Join(out, "SHA256SUMS"), []byte(strings.Join(sums, "\n")+"\n"), 0o644) //nolint:gosec // as above
 }
 
-func run(ctx context.Context, env []string, name string, args ...string) (string, error) {
+func run(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
@@ -102,16 +103,16 @@ func run(ctx context.Context, env []string, name string, args ...string) (string
 	return string(out), nil
 }
 
-// build makes one binary. Paths of this machine are not in it; the commit and its version are, by the Go tool itself.
-func build(ctx context.Context, binary, goos, goarch string) error {
-	_, err := run(ctx, []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch, "GOFLAGS="},
+// build makes one binary of the repository in dir. Paths of this machine are not in it; the commit and its version are, by the Go tool itself.
+func build(ctx context.Context, dir, binary, goos, goarch string) error {
+	_, err := run(ctx, dir, []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch, "GOFLAGS="},
 		"go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w -buildid=", "-o", binary, "./cmd/dredge")
 	return err
 }
 
 // commitTime is the time that every published file carries.
 func commitTime(ctx context.Context) (time.Time, error) {
-	text, err := run(ctx, nil, "git", "log", "-1", "--format=%ct")
+	text, err := run(ctx, ".", nil, "git", "log", "-1", "--format=%ct")
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -129,12 +130,12 @@ type file struct {
 // completionsOf asks a binary for this machine for its shell completions.
 func completionsOf(ctx context.Context, work string) ([]file, error) {
 	binary := filepath.Join(work, "dredge")
-	if _, err := run(ctx, nil, "go", "build", "-o", binary, "./cmd/dredge"); err != nil {
+	if _, err := run(ctx, ".", nil, "go", "build", "-o", binary, "./cmd/dredge"); err != nil {
 		return nil, err
 	}
 	var out []file
 	for _, shell := range []string{"bash", "zsh", "fish"} {
-		text, err := run(ctx, nil, binary, "completion", shell)
+		text, err := run(ctx, ".", nil, binary, "completion", shell)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -52,6 +53,56 @@ func TestArchive(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"dredge_v1/dredge": "program", "dredge_v1/completions/dredge.fish": "complete"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// The same commit gives the same binary wherever it is built, and the binary says which commit it is of.
+func TestBuildIsReproducible(t *testing.T) {
+	git := []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null"}
+	for _, who := range []string{"AUTHOR", "COMMITTER"} {
+		git = append(git, "GIT_"+who+"_NAME=a", "GIT_"+who+"_EMAIL=a@example.com", "GIT_"+who+"_DATE=2026-01-02T03:04:05Z")
+	}
+	built := func(dir string) []byte {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Join(dir, "cmd/dredge"), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"go.mod": "module dredge\n\ngo 1.26\n", "cmd/dredge/main.go": "package main\n\nfunc main() { println(1) }\n"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"commit", "-q", "-m", "first"}, {"tag", "v1.2.3"}} {
+			if _, err := run(t.Context(), dir, git, "git", args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		binary := filepath.Join(t.TempDir(), "dredge")
+		if err := build(t.Context(), dir, binary, "linux", "arm64"); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(data, []byte(dir)) {
+			t.Errorf("the binary tells that it was built in %s", dir)
+		}
+		info, err := buildinfo.Read(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings := map[string]string{}
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+		if info.Main.Version != "v1.2.3" || len(settings["vcs.revision"]) != 40 || settings["vcs.modified"] != "false" || settings["CGO_ENABLED"] != "0" {
+			t.Errorf("version %s, %v", info.Main.Version, settings)
+		}
+		return data
+	}
+	if one, two := built(t.TempDir()), built(t.TempDir()); !bytes.Equal(one, two) {
+		t.Errorf("two builds of the same differ: %d and %d bytes", len(one), len(two))
 	}
 }
 
