@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -122,31 +121,3 @@ func (s *Source) list() ([]string, error) {
 
 // Taken is how many bytes of the files, as they lie on disk, have been read so far. Any goroutine may ask.
 func (s *Source) Taken() int64 { return s.taken.Load() }
-
-// counter counts what is read through it.
-type counter struct {
-	io.ReadCloser
-	n *atomic.Int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// open returns a file's bytes and its time of change.
-func (s *Source) open(path string) (io.ReadCloser, os.FileInfo, error) {
-	if path == Stdin {
-		return &counter{ReadCloser: io.NopCloser(s.d.Stdin), n: &s.taken}, nil, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return &counter{ReadCloser: f, n: &s.taken}, info, nil
-}

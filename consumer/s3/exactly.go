@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
+	"dredge/consumer/text"
 	"dredge/stream"
 )
 
@@ -175,7 +175,7 @@ func (s *stint) Prove(ctx context.Context) error {
 }
 
 func (s *stint) Whole(at stream.Position) (stream.Position, error) {
-	n, err := parsePosition(at)
+	n, err := text.ParsePosition(at)
 	if err != nil {
 		return "", err
 	}
@@ -202,18 +202,7 @@ func (s *stint) Part(whole stream.Position) (stream.Position, error) {
 	if at == 0 {
 		return "", nil
 	}
-	return stream.Position(strconv.FormatInt(at, 10)), nil
+	return text.Position(at), nil
 }
 
-func (*stint) Compare(a, b stream.Position) int {
-	// Both are the worker's own.
-	na, _ := parsePosition(a)
-	nb, _ := parsePosition(b)
-	switch {
-	case na < nb:
-		return -1
-	case na > nb:
-		return 1
-	}
-	return 0
-}
+func (*stint) Compare(a, b stream.Position) int { return text.ComparePositions(a, b) }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
+
+	"dredge/consumer/text"
 )
 
 const (
@@ -136,7 +138,7 @@ type column struct {
 	buf    []parquet.Value
 }
 
-func (w *Worker) openParquet(ctx context.Context, o Object, from int64) (_ pieces, _ time.Time, err error) {
+func (w *Worker) openParquet(ctx context.Context, o Object, from int64) (_ text.Pieces, _ time.Time, err error) {
 	r, err := w.openObject(ctx, o)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -260,14 +262,15 @@ func (c *column) close() {
 	c.page, c.pages, c.reader, c.values = nil, nil, nil, nil
 }
 
-func (p *parquetPieces) next() (out piece, err error) {
+// Next implements text.Pieces.
+func (p *parquetPieces) Next() (out text.Block, err error) {
 	err = p.guard(func() error {
 		var err error
 		out, err = p.rows()
 		return err
 	})
 	if errors.Is(err, errNoMoreRows) {
-		return piece{}, io.EOF
+		return text.Block{}, io.EOF
 	}
 	return out, err
 }
@@ -276,14 +279,14 @@ func (p *parquetPieces) next() (out piece, err error) {
 var errNoMoreRows = errors.New("no more rows")
 
 // rows returns the next rows, up to the end of their row group.
-func (p *parquetPieces) rows() (piece, error) {
+func (p *parquetPieces) rows() (text.Block, error) {
 	for p.left == 0 {
 		p.closeGroup()
 		if p.group++; p.group >= len(p.groups) {
-			return piece{}, errNoMoreRows
+			return text.Block{}, errNoMoreRows
 		}
 		if err := p.openGroup(0); err != nil {
-			return piece{}, err
+			return text.Block{}, err
 		}
 	}
 	p.out = append(append(p.out[:0], p.header...), '\n')
@@ -294,7 +297,7 @@ func (p *parquetPieces) rows() (piece, error) {
 		for i, c := range p.columns {
 			v, err := c.next()
 			if err != nil {
-				return piece{}, fmt.Errorf("column %s at row %d: %w", c.name, p.row, err)
+				return text.Block{}, fmt.Errorf("column %s at row %d: %w", c.name, p.row, err)
 			}
 			if i > 0 {
 				p.out = append(p.out, ' ')
@@ -305,10 +308,11 @@ func (p *parquetPieces) rows() (piece, error) {
 		p.row++
 	}
 	p.left -= n
-	return piece{data: p.out, end: p.row, text: len(p.out) - head}, nil
+	return text.Block{Data: p.out, End: p.row, Text: len(p.out) - head}, nil
 }
 
-func (p *parquetPieces) close() error {
+// Close implements text.Pieces.
+func (p *parquetPieces) Close() error {
 	return p.guard(func() error { p.closeGroup(); return nil })
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,30 +66,28 @@ func readAll(t testing.TB, data []byte) (lines []string, err error) {
 		return nil, err
 	}
 	defer func() {
-		if cerr := in.close(); cerr != nil {
+		if cerr := in.Close(); cerr != nil {
 			t.Error(cerr)
 		}
 	}()
 	for {
-		p, err := in.next()
+		p, err := in.Next()
 		if err != nil {
-			if p.data != nil {
+			if p.Data != nil {
 				t.Error("data with an error")
 			}
-			if isEnd(err) {
+			if errors.Is(err, io.EOF) {
 				return lines, nil
 			}
 			return lines, err
 		}
-		got := strings.Split(strings.TrimSuffix(string(p.data), "\n"), "\n")
+		got := strings.Split(strings.TrimSuffix(string(p.Data), "\n"), "\n")
 		if len(lines) > 0 {
 			got = got[1:] // the header again
 		}
 		lines = append(lines, got...)
 	}
 }
-
-func isEnd(err error) bool { return err.Error() == "EOF" }
 
 // The file is from obsrvbl-oss/flowlogs-reader (Apache-2.0): its account ids are numbers, what is missing is the word None.
 func TestParquetOfUnhelpfulTypes(t *testing.T) {

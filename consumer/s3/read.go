@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,9 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"dredge/consumer/text"
-	"dredge/consumer/window"
-	"dredge/internal/retry"
-	"dredge/stream"
 )
 
 // How a file is cut into payloads. The ids of its rows are made of where its payloads end, so these are no settings: a file that is
@@ -28,145 +23,23 @@ const (
 	blockRows    = 4096 // of Parquet
 )
 
-const (
-	// maxInFlight bounds the payloads of one file whose rows are not yet durable.
-	maxInFlight  = 16
-	closeTimeout = 10 * time.Second
-	// rewindTries bounds the rewinds in a row without progress.
-	rewindTries = 10
-)
+// maxInFlight bounds the payloads of one file whose rows are not yet durable.
+const maxInFlight = 16
 
-// piece is a part of a file that a decoder can take by itself.
-type piece struct {
-	data []byte // valid until the next piece is asked for
-	end  int64  // position after it
-	text int    // bytes of it that come from the file
-	cut  bool   // it ends in the middle of a line, because that is too long
-}
-
-// pieces yields a file piece by piece, io.EOF at its end.
-type pieces interface {
-	next() (piece, error)
-	close() error
+// reader brings files to their end.
+func (w *Worker) reader() *text.Reader {
+	return &text.Reader{
+		Processor: w.d.Processor, Budget: w.d.Budget, PieceSize: blockSize, MaxInFlight: maxInFlight,
+		Counters: text.Counters{Bytes: w.m.textBytes, Payloads: w.m.payloads, Cut: w.m.cut, Rewinds: w.m.rewinds}, Log: w.d.Log,
+	}
 }
 
 // readFile brings a file to its end, from a position on. It returns the position up to which the rows are durable, whatever happens.
 // A FileError is the file's fault, any other error the sink's or ctx's.
 func (w *Worker) readFile(ctx context.Context, o Object, from int64) (safe int64, err error) {
-	h, at, err := w.d.Processor.Open(ctx, o.ID())
-	if err != nil {
-		return from, fmt.Errorf("open sink: %w", err)
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if cerr := h.Close(ctx); cerr != nil {
-			err = errors.Join(err, fmt.Errorf("close sink: %w", cerr))
-		}
-	}()
-	stands, err := parsePosition(at)
-	if err != nil {
-		return from, fmt.Errorf("the sink's position: %w", err)
-	}
-	from = max(from, stands)
-	for tries := 0; ; tries++ {
-		safe, err := w.pass(ctx, o, from, h)
-		rewind, ok := errors.AsType[*stream.RewindError](err)
-		if !ok {
-			return safe, err
-		}
-		to, perr := parsePosition(rewind.To)
-		if perr != nil {
-			return safe, errors.Join(err, perr)
-		}
-		if next := max(from, safe, to); next > from {
-			from, tries = next, 0
-		}
-		if tries == rewindTries {
-			return from, fmt.Errorf("%d rewinds without progress: %w", tries, err)
-		}
-		w.m.rewinds.Inc()
-		w.d.Log.Warn().Err(err).Str("file", o.ID()).Int64("position", from).Msg("file is read again from an earlier position")
-		if err := retry.Sleep(ctx, time.Duration(tries)*100*time.Millisecond+rand.N(100*time.Millisecond)); err != nil {
-			return from, err
-		}
-	}
-}
-
-// parsePosition reads a place in a file; "" is the beginning.
-func parsePosition(p stream.Position) (int64, error) {
-	if p == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(string(p), 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("position %q is not a place in a file", string(p))
-	}
-	return n, nil
-}
-
-// pass reads from a position to the end, and returns the position up to which everything is durable.
-func (w *Worker) pass(ctx context.Context, o Object, from int64, h stream.Handler) (safe int64, err error) {
-	in, arrived, err := w.open(ctx, o, from)
-	if err != nil {
-		return from, err
-	}
-	defer func() { err = errors.Join(err, in.close()) }()
-	win, err := window.New(maxInFlight)
-	if err != nil {
-		return from, err
-	}
-	err = w.deliver(ctx, o, in, arrived, win, h)
-	safe, perr := parsePosition(win.Close())
-	return max(from, safe), errors.Join(err, perr)
-}
-
-// deliver hands the pieces over. An error that the sink reports later ends it.
-func (w *Worker) deliver(ctx context.Context, o Object, in pieces, arrived time.Time, win *window.Window, h stream.Handler) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	const reserve = 2 * blockSize // the piece, in the reader and as handed over
-	for {
-		if err := w.d.Budget.Acquire(ctx, reserve); err != nil {
-			return window.CauseOr(ctx, err)
-		}
-		done, err := func() (bool, error) {
-			defer w.d.Budget.Release(reserve)
-			p, err := in.next()
-			if errors.Is(err, io.EOF) {
-				return true, nil
-			}
-			if err != nil {
-				return true, err // what came before it was good, and is waited for
-			}
-			w.m.textBytes.Add(float64(p.text))
-			w.m.payloads.Inc()
-			if p.cut {
-				w.m.cut.Inc()
-			}
-			return false, w.handle(ctx, cancel, o, p, arrived, win, h)
-		}()
-		if !done && err != nil {
-			return err
-		}
-		if done {
-			if ferr := h.Flush(ctx); ferr != nil {
-				return window.CauseOr(ctx, fmt.Errorf("flush: %w", ferr))
-			}
-			if werr := win.Err(); werr != nil {
-				return werr
-			}
-			return err
-		}
-	}
-}
-
-func (w *Worker) handle(ctx context.Context, cancel context.CancelCauseFunc, o Object, p piece, arrived time.Time, win *window.Window, h stream.Handler) error {
-	at := stream.Position(strconv.FormatInt(p.end, 10))
-	return win.Deliver(ctx, h, stream.Chunk{
-		Partition: o.ID(), Last: at, Behind: max(0, time.Since(arrived)),
-		Payloads: []stream.Payload{{Data: p.data, At: at, Arrived: arrived}},
-	}, cancel)
+	return w.reader().Read(ctx, o.ID(), from, func(ctx context.Context, from int64) (text.Pieces, time.Time, error) {
+		return w.open(ctx, o, from)
+	})
 }
 
 // get asks for a file, or a range of it. It asks for the very content that was announced.
@@ -191,7 +64,7 @@ func (w *Worker) get(ctx context.Context, o Object, span string) (*s3.GetObjectO
 }
 
 // open begins to read o at a position.
-func (w *Worker) open(ctx context.Context, o Object, from int64) (pieces, time.Time, error) {
+func (w *Worker) open(ctx context.Context, o Object, from int64) (text.Pieces, time.Time, error) {
 	if isParquet(o.Key) {
 		return w.openParquet(ctx, o, from)
 	}
@@ -205,15 +78,14 @@ func (w *Worker) open(ctx context.Context, o Object, from int64) (pieces, time.T
 		_ = body.Close() // most of it was not read
 		return w.openParquet(ctx, o, from)
 	}
-	plain, err := text.Decompressed(in)
+	f, err := text.OpenFile(struct {
+		io.Reader
+		io.Closer
+	}{in, body}, from, blockSize, maxValueSize, w.d.IsHeader)
 	if err != nil {
-		return nil, time.Time{}, errors.Join(body.fault(ctx, err), body.Close())
+		return nil, time.Time{}, body.fault(ctx, err)
 	}
-	t := &textPieces{ctx: ctx, body: body, plain: plain, blocks: text.NewBlocks(plain, blockSize, maxValueSize, w.d.IsHeader)}
-	if err := t.blocks.SkipTo(from); err != nil {
-		return nil, time.Time{}, errors.Join(body.fault(ctx, err), t.close())
-	}
-	return t, arrival(o, out.LastModified), nil
+	return &textPieces{ctx: ctx, body: body, file: f}, arrival(o, out.LastModified), nil
 }
 
 // isParquet tells by the name, which saves a request.
@@ -255,28 +127,22 @@ func (b *body) fault(ctx context.Context, err error) error {
 	return &FileError{Reason: fileCorrupt, Err: err}
 }
 
-// textPieces are those of lines or JSON, compressed or not.
+// textPieces are those of lines or JSON, compressed or not. They say whose fault an error is.
 type textPieces struct {
-	ctx    context.Context //nolint:containedctx // lives as long as the pass
-	body   *body
-	plain  io.ReadCloser
-	blocks *text.Blocks
+	ctx  context.Context //nolint:containedctx // lives as long as the pass
+	body *body
+	file *text.File
 }
 
-func (t *textPieces) next() (piece, error) {
-	b, err := t.blocks.Next()
-	if errors.Is(err, io.EOF) {
-		return piece{}, io.EOF
+func (t *textPieces) Next() (text.Block, error) {
+	b, err := t.file.Next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = t.body.fault(t.ctx, err)
 	}
-	if err != nil {
-		return piece{}, t.body.fault(t.ctx, fmt.Errorf("after %d bytes of text: %w", t.blocks.Offset(), err))
-	}
-	return piece{data: b.Data, end: b.End, text: b.Text, cut: b.Cut}, nil
+	return b, err
 }
 
-func (t *textPieces) close() error {
-	// A broken compressed text has been told already, and a body that is not read to its end may say so.
-	_ = t.plain.Close()
-	_ = t.body.Close()
+func (t *textPieces) Close() error {
+	_ = t.file.Close() // a body that is not read to its end may say so
 	return nil
 }

@@ -1,4 +1,5 @@
-// Package text cuts the text of a file into pieces that a decoder can take one by one, whatever the file is compressed with.
+// Package text reads files: it cuts their text into pieces that a decoder can take one by one, whatever a file is compressed with, and
+// hands them to a stream.Processor until the rows of the whole file are durable.
 //
 // Where the pieces end depends on the text and the sizes alone, so a file that is read again is cut in the same places.
 package text
