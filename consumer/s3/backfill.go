@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"dredge/internal/retry"
@@ -30,11 +29,11 @@ type Backfill struct {
 	lister Lister
 	queue  *workQueue
 	worker *Worker
-	former *Gatherer
+	former *former
 	before atomic.Int64 // bytes of files that were in a mouthful when this process listed them
 }
 
-// backfillQueue stands for the queues, which a backfill has in memory.
+// backfillQueue stands for the queue, which a backfill has in memory.
 const backfillQueue = "https://backfill.invalid/mouthfuls"
 
 var runName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,32}$`)
@@ -49,7 +48,7 @@ func NewBackfill(cfg BackfillConfig, lister Lister, d WorkerDeps) (*Backfill, er
 		errs = append(errs, errors.New("dependency Lister is needed"))
 	}
 	q := newWorkQueue()
-	cfg.S3.MouthfulQueue, cfg.S3.Gather.Queue = backfillQueue, backfillQueue+"-files"
+	cfg.S3.MouthfulQueue, cfg.S3.Gather.Queue = backfillQueue, ""
 	cfg.S3.Work.Slots = max(cfg.S3.Work.Slots, 1)
 	d.SQS = q
 	b := &Backfill{cfg: cfg, lister: lister, queue: q}
@@ -57,13 +56,10 @@ func NewBackfill(cfg BackfillConfig, lister Lister, d WorkerDeps) (*Backfill, er
 	if b.worker, err = NewWorker(cfg.S3, d); err != nil {
 		errs = append(errs, err)
 	}
-	// Its metrics are those of gathering, which is not done here.
-	if b.former, err = NewGatherer(cfg.S3, GathererDeps{SQS: q, Ledger: d.Ledger, Log: d.Log, Metrics: prometheus.NewRegistry()}); err != nil {
-		errs = append(errs, err)
-	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("backfill: %w", err)
 	}
+	b.former = newFormer(cfg.S3, GathererDeps{SQS: q, Ledger: d.Ledger, Log: d.Log, Metrics: d.Metrics})
 	space := "backfill:" + cfg.Run + ":"
 	b.worker.ledger.space, b.former.ledger.space = space, space
 	return b, nil
@@ -203,35 +199,15 @@ const mouthfulsAhead = 4
 
 // recover puts the mouthfuls of an earlier process into the queue. It says whether one is being formed, which may be another's.
 func (b *Backfill) recover(ctx context.Context) (forming bool, err error) {
-	ids, err := b.former.ledger.unsent(ctx)
-	if err != nil {
-		return false, err
-	}
-	for _, id := range ids {
-		m, err := b.former.ledger.get(ctx, id)
-		if errors.Is(err, errNoMouthful) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		switch {
-		case m.State == StateSealed:
-			if b.queue.knows(id) {
-				continue
-			}
-			b.before.Add(m.Bytes)
-			if err := b.former.announce(ctx, &m); err != nil {
-				return false, err
-			}
-		case m.State != StateForming:
-		case time.Since(m.Created) < abandonAfter:
+	err = b.former.unfinished(ctx, func(m Mouthful) error {
+		if m.State == StateForming {
 			forming = true
-		default:
-			if err := b.former.ledger.abandon(ctx, id); err != nil && !errors.Is(err, errLost) {
-				return false, err
-			}
 		}
-	}
-	return forming, nil
+		if m.State != StateSealed || b.queue.knows(m.ID) {
+			return nil
+		}
+		b.before.Add(m.Bytes)
+		return b.former.announce(ctx, &m)
+	})
+	return forming, err
 }

@@ -12,6 +12,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/go-cmp/cmp"
 
+	"dredge/consumer/s3/s3test"
 	"dredge/internal/awsfake"
 )
 
@@ -41,7 +42,7 @@ func TestFromBucketToRows(t *testing.T) {
 			for i := range 8 {
 				name := fmt.Sprintf("f %d+%%.log.gz", i)
 				text, lines := logFile(fmt.Sprint("f", i), 500)
-				put(name, gzipped(t, text))
+				put(name, s3test.Gzip(text))
 				want = append(want, lines...)
 			}
 			data := flowParquet(t, 3000, 1000)

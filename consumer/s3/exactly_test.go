@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -14,29 +13,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"dredge/consumer/s3/s3test"
 	"dredge/internal/retry"
 	"dredge/stream"
 )
 
 // coordinator is a broker with transactions, as little of one as fencing needs: an epoch for each name, and what was committed.
 type coordinator struct {
-	mu    sync.Mutex
+	*landed
 	epoch map[string]int
 	last  map[string]stream.Position
-	rows  map[string]int
-	lines map[string]string
 }
 
 func newCoordinator() *coordinator {
-	return &coordinator{epoch: map[string]int{}, last: map[string]stream.Position{}, rows: map[string]int{}, lines: map[string]string{}}
+	return &coordinator{landed: newLanded(), epoch: map[string]int{}, last: map[string]stream.Position{}}
 }
-
-func (c *coordinator) delivered() []string {
-	return (&taker{lines: c.lines}).delivered()
-}
-
-// twice counts rows that were committed more than once.
-func (c *coordinator) twice() int { return (&taker{rows: c.rows}).twice() }
 
 // txSink is one worker's way to it: a stream.Processor and its Slots.
 type txSink struct {
@@ -140,8 +131,7 @@ func (s *txSink) Open(_ context.Context, partition string) (stream.Handler, stre
 type txHandler struct {
 	sink     *txSink
 	st       *txStint
-	ids      []string
-	lines    []string
+	rows     []rowOf
 	last     stream.Position
 	progress []func()
 }
@@ -152,16 +142,7 @@ func (h *txHandler) Handle(ctx context.Context, c stream.Chunk, progress func(st
 			return err
 		}
 	}
-	for _, p := range c.Payloads {
-		i := 0
-		for line := range bytes.Lines(p.Data) {
-			if !isHeader(line) {
-				h.ids = append(h.ids, fmt.Sprintf("%s %s %d", c.Partition, p.At, i))
-				h.lines = append(h.lines, string(bytes.TrimSpace(line)))
-				i++
-			}
-		}
-	}
+	h.rows = append(h.rows, rowsOf(c)...)
 	h.last = c.Last
 	h.progress = append(h.progress, func() { progress(c.Last, nil) })
 	if len(h.progress) < 2 {
@@ -184,10 +165,7 @@ func (h *txHandler) Flush(ctx context.Context) error {
 			return fmt.Errorf("commit as %s: %w", h.st.slot.name, stream.ErrFenced)
 		}
 		c.last[h.st.slot.name] = whole
-		for i, id := range h.ids {
-			c.rows[id]++
-			c.lines[id] = h.lines[i]
-		}
+		c.add(h.rows)
 		return nil
 	})
 	if err != nil {
@@ -196,7 +174,7 @@ func (h *txHandler) Flush(ctx context.Context) error {
 	for _, tell := range h.progress {
 		tell()
 	}
-	h.ids, h.lines, h.progress = nil, nil, nil
+	h.rows, h.progress = nil, nil
 	return nil
 }
 
@@ -240,49 +218,21 @@ func (c *coordinator) once(t *testing.T, want []string) {
 
 // A worker that is killed at any of its requests, to AWS or to the broker, loses nothing and leaves nothing to be written twice.
 func TestWorkerKilledBetweenEveryTwoStepsExactlyOnce(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
-			struck := true
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, func(c *Config) { c.Work.Slots = 1 })
-				s, want := threeFiles(t, r)
-				c := newCoordinator()
-				ctx, die := context.WithCancel(t.Context())
-				defer die()
-				kill := &killer{at: at, after: after, die: die}
-				ended := make(chan struct{})
-				go func() {
-					defer close(ended)
-					_ = r.exact(kill, s, newTxSink(c, kill)).Run(ctx)
-				}()
-				select {
-				case <-ended:
-				case <-time.After(2 * time.Minute):
-					die()
-					<-ended
-				}
-				var stops []func()
-				for range 2 {
-					stops = append(stops, start(t, r.exact(nil, s, newTxSink(c, &killer{})).Run))
-				}
-				r.wait(time.Hour, "all mouthfuls read", r.drained("mouthfuls"))
-				for _, stop := range stops {
-					stop()
-				}
-				c.once(t, want)
-				struck = kill.struck()
-			})
-			if t.Failed() {
-				t.Fatalf("killed at request %d, carried out: %v", at, after)
-			}
-			if !struck {
-				if at < 12 {
-					t.Errorf("there were only %d requests to be killed at", at-1)
-				}
-				break
-			}
+	killEverywhere(t, 12, func(t *testing.T, k *killer) {
+		r := newRig(t, func(c *Config) { c.Work.Slots = 1 })
+		s, want := threeFiles(t, r)
+		c := newCoordinator()
+		k.live(t, r.exact(k, s, newTxSink(c, k)).Run)
+		var stops []func()
+		for range 2 {
+			stops = append(stops, start(t, r.exact(nil, s, newTxSink(c, &killer{})).Run))
 		}
-	}
+		r.wait(time.Hour, "all mouthfuls read", r.drained("mouthfuls"))
+		for _, stop := range stops {
+			stop()
+		}
+		c.once(t, want)
+	})
 }
 
 // The first worker stands still in the middle of a file until its claim is over. The second one claims the mouthful and dies before it
@@ -374,7 +324,7 @@ func TestPoisonFileExactlyOnce(t *testing.T) {
 		for i := range 5 {
 			name := fmt.Sprintf("f%d.log.gz", i)
 			text, lines := logFile(name, 20_000)
-			s.files[name] = gzipped(t, text)
+			s.files[name] = s3test.Gzip(text)
 			if i == 2 {
 				s.files[name] = s.files[name][:len(s.files[name])*3/4]
 				continue

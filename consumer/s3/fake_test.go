@@ -81,12 +81,63 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, fmt.Errorf("connection reset") }
 
-// taker is a stream.Processor that keeps lines as they were delivered, with the ids that their rows would have.
-type taker struct {
+// landed are lines as they were delivered, with the ids that their rows would have.
+type landed struct {
 	mu    sync.Mutex
 	rows  map[string]int    // times delivered, by row id
 	lines map[string]string // by row id
-	open  map[string]int    // by partition
+}
+
+func newLanded() *landed { return &landed{rows: map[string]int{}, lines: map[string]string{}} }
+
+// add counts the rows of lines. With l.mu.
+func (l *landed) add(lines []rowOf) {
+	for _, r := range lines {
+		l.rows[r.id]++
+		l.lines[r.id] = r.line
+	}
+}
+
+// delivered returns all lines in order, however often each row was delivered.
+func (l *landed) delivered() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Values(l.lines))
+}
+
+// twice counts rows that were delivered more than once.
+func (l *landed) twice() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, times := range l.rows {
+		if times > 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// rowOf is a line and the id that its row would have.
+type rowOf struct{ id, line string }
+
+func rowsOf(c stream.Chunk) (rows []rowOf) {
+	for _, p := range c.Payloads {
+		i := 0
+		for line := range bytes.Lines(p.Data) {
+			if isHeader(line) || len(bytes.TrimSpace(line)) == 0 {
+				continue
+			}
+			rows = append(rows, rowOf{fmt.Sprintf("%s %s %d", c.Partition, p.At, i), string(bytes.TrimSpace(line))})
+			i++
+		}
+	}
+	return rows
+}
+
+// taker is a stream.Processor that keeps lines.
+type taker struct {
+	*landed
+	open map[string]int // by partition
 	// hold, when set, is called in Handle, for a partition.
 	hold func(ctx context.Context, partition string) error
 	// stands is what Open answers, by partition.
@@ -94,7 +145,7 @@ type taker struct {
 }
 
 func newTaker() *taker {
-	return &taker{rows: map[string]int{}, lines: map[string]string{}, open: map[string]int{}, stands: map[string]stream.Position{}}
+	return &taker{landed: newLanded(), open: map[string]int{}, stands: map[string]stream.Position{}}
 }
 
 func (k *taker) Open(_ context.Context, partition string) (stream.Handler, stream.Position, error) {
@@ -116,18 +167,7 @@ func (h *handler) Handle(ctx context.Context, c stream.Chunk, progress func(stre
 		}
 	}
 	h.k.mu.Lock()
-	for _, p := range c.Payloads {
-		i := 0
-		for line := range bytes.Lines(p.Data) {
-			if isHeader(line) || len(bytes.TrimSpace(line)) == 0 {
-				continue
-			}
-			id := fmt.Sprintf("%s %s %d", c.Partition, p.At, i)
-			h.k.rows[id]++
-			h.k.lines[id] = string(bytes.TrimSpace(line))
-			i++
-		}
-	}
+	h.k.add(rowsOf(c))
 	h.k.mu.Unlock()
 	progress(c.Last, nil)
 	return nil
@@ -138,25 +178,6 @@ func (h *handler) Close(context.Context) error {
 	defer h.k.mu.Unlock()
 	h.k.open[h.partition]--
 	return nil
-}
-
-// delivered returns all lines in order, however often each row was delivered.
-func (k *taker) delivered() []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Sorted(maps.Values(k.lines))
-}
-
-// twice counts rows that were delivered more than once.
-func (k *taker) twice() (n int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, times := range k.rows {
-		if times > 1 {
-			n++
-		}
-	}
-	return n
 }
 
 func isHeader(line []byte) bool { return bytes.HasPrefix(line, []byte("version ")) }

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -106,7 +105,7 @@ func TestDuplicatesAreInOneMouthful(t *testing.T) {
 		}
 		stop()
 		r.everyFileOnce(20)
-		if n := testutil.ToFloat64(g.m.duplicates); n != 60 {
+		if n := testutil.ToFloat64(g.former.m.duplicates); n != 60 {
 			t.Errorf("%v duplicates", n)
 		}
 	})
@@ -163,58 +162,27 @@ func TestGroupsShareNoMouthful(t *testing.T) {
 
 // A gatherer that is killed at any request, before or after it took effect, loses nothing and puts nothing into two mouthfuls.
 func TestGathererKilledBetweenEveryTwoSteps(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
-			struck := true
-			synctest.Test(t, func(t *testing.T) { struck = killGatherer(t, at, after) })
-			if t.Failed() {
-				t.Fatalf("killed at request %d, carried out: %v", at, after)
-			}
-			if !struck {
-				if at < 10 {
-					t.Errorf("there were only %d requests to be killed at", at-1)
-				}
-				break
+	killEverywhere(t, 10, func(t *testing.T, k *killer) {
+		r := newRig(t, func(c *Config) { c.Gather.MaxFiles = 3 })
+		for i := range 6 {
+			r.announce(fmt.Sprintf("f%d.log.gz", i), 10)
+		}
+		k.live(t, r.gatherer(k).Run)
+		two := []func(){start(t, r.gatherer(nil).Run), start(t, r.gatherer(nil).Run)}
+		r.wait(time.Hour, "all announcements taken", r.drained("announced"))
+		<-time.After(2 * time.Minute)
+		for _, stop := range two {
+			stop()
+		}
+		r.everyFileOnce(6)
+		// Each is in its queue, perhaps more than once.
+		sent := r.messages()
+		for _, m := range r.mouthfuls() {
+			if m.State != StateSent || !sent[m.ID] {
+				t.Errorf("%s is %s, in its queue: %v", m.ID, m.State, sent[m.ID])
 			}
 		}
-	}
-}
-
-func killGatherer(t *testing.T, at int, after bool) (struck bool) {
-	r := newRig(t, func(c *Config) { c.Gather.MaxFiles = 3 })
-	for i := range 6 {
-		r.announce(fmt.Sprintf("f%d.log.gz", i), 10)
-	}
-	ctx, die := context.WithCancel(t.Context())
-	defer die()
-	k := &killer{at: at, after: after, die: die}
-	// Its errors are those of the kill.
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = r.gatherer(k).Run(ctx)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(2 * time.Minute):
-		die()
-		<-ended
-	}
-	two := []func(){start(t, r.gatherer(nil).Run), start(t, r.gatherer(nil).Run)}
-	r.wait(time.Hour, "all announcements taken", r.drained("announced"))
-	<-time.After(2 * time.Minute)
-	for _, stop := range two {
-		stop()
-	}
-	r.everyFileOnce(6)
-	// Each is in its queue, perhaps more than once.
-	sent := r.messages()
-	for _, m := range r.mouthfuls() {
-		if m.State != StateSent || !sent[m.ID] {
-			t.Errorf("%s is %s, in its queue: %v", m.ID, m.State, sent[m.ID])
-		}
-	}
-	return k.struck()
+	})
 }
 
 // Several gatherers at once, with each file announced several times.

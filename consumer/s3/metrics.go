@@ -3,12 +3,9 @@ package s3
 import "github.com/prometheus/client_golang/prometheus"
 
 type gatherMetrics struct {
-	notifications, duplicates, deferred prometheus.Counter
-	mouthfuls, files, bytes, resent     prometheus.Counter
-	errors                              prometheus.Counter
-	held                                prometheus.Gauge
-	fill                                prometheus.Histogram
-	skipped, faults                     map[string]prometheus.Counter
+	notifications, resent, errors prometheus.Counter
+	held                          prometheus.Gauge
+	skipped, faults               map[string]prometheus.Counter
 }
 
 func (m *gatherMetrics) skip(reason string)  { m.skipped[reason].Inc() }
@@ -42,13 +39,8 @@ func (k maker) counters(name, help string, reasons ...string) map[string]prometh
 
 func newGatherMetrics(reg prometheus.Registerer) *gatherMetrics {
 	k := maker{reg}
-	m := &gatherMetrics{
+	return &gatherMetrics{
 		notifications: k.counter("notifications_total", "Messages received from the queue that S3 announces files in."),
-		duplicates:    k.counter("duplicate_files_total", "Announcements of files that were in a mouthful already."),
-		deferred:      k.counter("deferred_files_total", "Announcements left in their queue because another gatherer's mouthful has the file and is not sealed."),
-		mouthfuls:     k.counter("mouthfuls_sent_total", "Mouthfuls put into their queue by the gatherer that formed them."),
-		files:         k.counter("mouthful_files_total", "Files in the mouthfuls that were sent."),
-		bytes:         k.counter("mouthful_bytes_total", "Bytes, as they lie in S3, of the files in the mouthfuls that were sent."),
 		resent:        k.counter("mouthfuls_resent_total", "Mouthfuls sent again because their gatherer had not noted that it sent them."),
 		errors:        k.counter("gather_errors_total", "Calls of a gatherer that failed and were tried again."),
 		held:          k.gauge("notifications_held", "Notifications received and not yet deleted or given back."),
@@ -56,6 +48,22 @@ func newGatherMetrics(reg prometheus.Registerer) *gatherMetrics {
 			skipTest, skipNotMade, skipNotStore, skipEmpty, skipSuffix, skipOther, skipPrefix),
 		faults: k.counters("notification_faults_total", "Notifications, or records in them, that were not understood and left in their queue, by reason.",
 			faultTooLarge, faultJSON, faultShape, faultVersion, faultKey, faultSize, faultIdentity),
+	}
+}
+
+type formMetrics struct {
+	duplicates, deferred, mouthfuls, files, bytes prometheus.Counter
+	fill                                          prometheus.Histogram
+}
+
+func newFormMetrics(reg prometheus.Registerer) *formMetrics {
+	k := maker{reg}
+	m := &formMetrics{
+		duplicates: k.counter("duplicate_files_total", "Announcements of files that were in a mouthful already."),
+		deferred:   k.counter("deferred_files_total", "Announcements left in their queue because another gatherer's mouthful has the file and is not sealed."),
+		mouthfuls:  k.counter("mouthfuls_sent_total", "Mouthfuls put into their queue by the gatherer that formed them."),
+		files:      k.counter("mouthful_files_total", "Files in the mouthfuls that were sent."),
+		bytes:      k.counter("mouthful_bytes_total", "Bytes, as they lie in S3, of the files in the mouthfuls that were sent."),
 		fill: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "dredge_s3_mouthful_fill_ratio", Help: "Bytes of a mouthful as a share of the most that it may have.",
 			Buckets: []float64{0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 1},

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -119,6 +121,46 @@ func (k *killer) struck() bool {
 	return k.dead
 }
 
+// live runs a process until it is killed, or for two minutes. Its errors are those of the kill.
+func (k *killer) live(t *testing.T, run func(context.Context) error) {
+	t.Helper()
+	ctx, die := context.WithCancel(t.Context())
+	defer die()
+	k.die = die
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = run(ctx)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(2 * time.Minute):
+		die()
+		<-ended
+	}
+}
+
+// killEverywhere has trial kill a process at its first request, then at its second one and so on, before and after that is carried out, until
+// the process makes no more of them; there must be at least some.
+func killEverywhere(t *testing.T, least int, trial func(t *testing.T, k *killer)) {
+	t.Helper()
+	for _, after := range []bool{false, true} {
+		for at := 1; ; at++ {
+			k := &killer{at: at, after: after}
+			synctest.Test(t, func(t *testing.T) { trial(t, k) })
+			if t.Failed() {
+				t.Fatalf("killed at request %d, carried out: %v", at, after)
+			}
+			if !k.struck() {
+				if at < least {
+					t.Errorf("there were only %d requests to be killed at", at-1)
+				}
+				break
+			}
+		}
+	}
+}
+
 func (r *rig) config(k *killer) aws.Config {
 	c := awsfaketest.AWSConfig(r.aws)
 	if k != nil {
@@ -162,7 +204,7 @@ func (r *rig) mouthfuls() []Mouthful {
 	r.t.Helper()
 	var out []Mouthful
 	for _, it := range r.items() {
-		id, ok := cutPrefix(textOf(it, attrID), mouthfulPrefix)
+		id, ok := strings.CutPrefix(textOf(it, attrID), mouthfulPrefix)
 		if !ok {
 			continue
 		}
@@ -194,13 +236,6 @@ func (r *rig) items() []map[string]types.AttributeValue {
 			return out
 		}
 	}
-}
-
-func cutPrefix(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
-		return s, false
-	}
-	return s[len(prefix):], true
 }
 
 // wait lets virtual time pass until ok.

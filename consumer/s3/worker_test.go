@@ -2,7 +2,6 @@ package s3
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"dredge/consumer/s3/s3test"
 	"dredge/internal/retry"
 	"dredge/stream"
 )
@@ -34,19 +34,6 @@ func logFile(name string, n int) (text []byte, lines []string) {
 		}
 	}
 	return b.Bytes(), lines
-}
-
-func gzipped(t *testing.T, text []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	if _, err := z.Write(text); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 // B3: one worker per mouthful. 20 workers, 1,000 mouthfuls: each is completed once; one worker is killed, and its mouthful is tried again.
@@ -122,7 +109,7 @@ func TestB4PoisonFile(t *testing.T) {
 		for i := range 5 {
 			name := fmt.Sprintf("f%d.log.gz", i)
 			text, lines := logFile(name, 20_000)
-			s.files[name] = gzipped(t, text)
+			s.files[name] = s3test.Gzip(text)
 			if i == 2 {
 				s.files[name] = s.files[name][:len(s.files[name])*3/4]
 				continue
@@ -164,7 +151,7 @@ func (r *rig) reasons() map[string]string {
 	r.t.Helper()
 	out := map[string]string{}
 	for _, it := range r.items() {
-		if id, ok := cutPrefix(textOf(it, attrID), filePrefix); ok && textOf(it, attrReason) != "" {
+		if id, ok := strings.CutPrefix(textOf(it, attrID), filePrefix); ok && textOf(it, attrReason) != "" {
 			out[id] = textOf(it, attrReason)
 		}
 	}
@@ -223,7 +210,7 @@ func TestCompressedFiles(t *testing.T) {
 			case "plain.log":
 				s.files[name] = text
 			case "two.log.gz":
-				s.files[name] = append(gzipped(t, text[:5000]), gzipped(t, text[5000:])...)
+				s.files[name] = append(s3test.Gzip(text[:5000]), s3test.Gzip(text[5000:])...)
 			case "b.zst":
 				z, err := zstd.NewWriter(nil)
 				if err != nil {
@@ -232,7 +219,7 @@ func TestCompressedFiles(t *testing.T) {
 				s.files[name] = z.EncodeAll(text, nil)
 				_ = z.Close()
 			default:
-				s.files[name] = gzipped(t, text)
+				s.files[name] = s3test.Gzip(text)
 			}
 		}
 		s.cutOff["breaks.log.gz"] = 500
@@ -261,7 +248,7 @@ func TestLongMouthfulAndDrain(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Work.Visibility, c.Work.Files = 30*time.Second, 1 })
 		s, k := newStore(), newTaker()
 		text, want := logFile("long", 300_000) // several pieces
-		s.files["long.log.gz"] = gzipped(t, text)
+		s.files["long.log.gz"] = s3test.Gzip(text)
 		r.form(s, 1)
 		k.hold = func(ctx context.Context, _ string) error { return retry.Sleep(ctx, 2*time.Minute) }
 		first, second := r.worker(nil, s, k), r.worker(nil, s, k)
@@ -297,7 +284,7 @@ func TestRowsHaveTheSameIDsAgain(t *testing.T) {
 		r := newRig(t, nil)
 		s := newStore()
 		text, _ := logFile("a", 200_000)
-		s.files["a.log.gz"] = gzipped(t, text)
+		s.files["a.log.gz"] = s3test.Gzip(text)
 		s.files["a.parquet"] = flowParquet(t, 10_000, 3000)
 		for key := range s.files {
 			o := Object{Bucket: "flows", Key: key, ETag: "e"}
@@ -338,59 +325,29 @@ func firstPiece(k *taker) stream.Position {
 
 // A worker that is killed at any of its requests loses nothing, and another finishes its work.
 func TestWorkerKilledBetweenEveryTwoSteps(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
-			struck := true
-			synctest.Test(t, func(t *testing.T) { struck = killWorker(t, at, after) })
-			if t.Failed() {
-				t.Fatalf("killed at request %d, carried out: %v", at, after)
-			}
-			if !struck {
-				if at < 4 {
-					t.Errorf("there were only %d requests to be killed at", at-1)
-				}
-				break
+	killEverywhere(t, 4, func(t *testing.T, kill *killer) {
+		r := newRig(t, nil)
+		s, k := newStore(), newTaker()
+		var want []string
+		for i := range 6 {
+			name := fmt.Sprintf("f%d.log", i)
+			text, lines := logFile(name, 3)
+			s.files[name] = text
+			want = append(want, lines...)
+		}
+		r.form(s, 3)
+		kill.live(t, r.worker(kill, s, k).Run)
+		stop := start(t, r.worker(nil, s, k).Run)
+		r.wait(time.Hour, "all mouthfuls read", r.drained("mouthfuls"))
+		stop()
+		slices.Sort(want)
+		if diff := cmp.Diff(want, k.delivered()); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+		for _, m := range r.mouthfuls() {
+			if m.State != StateDone {
+				t.Errorf("%s is %s", m.ID, m.State)
 			}
 		}
-	}
-}
-
-func killWorker(t *testing.T, at int, after bool) (struck bool) {
-	r := newRig(t, nil)
-	s, k := newStore(), newTaker()
-	var want []string
-	for i := range 6 {
-		name := fmt.Sprintf("f%d.log", i)
-		text, lines := logFile(name, 3)
-		s.files[name] = text
-		want = append(want, lines...)
-	}
-	r.form(s, 3)
-	ctx, die := context.WithCancel(t.Context())
-	defer die()
-	kill := &killer{at: at, after: after, die: die}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = r.worker(kill, s, k).Run(ctx)
-	}()
-	select {
-	case <-ended:
-	case <-time.After(2 * time.Minute):
-		die()
-		<-ended
-	}
-	stop := start(t, r.worker(nil, s, k).Run)
-	r.wait(time.Hour, "all mouthfuls read", r.drained("mouthfuls"))
-	stop()
-	slices.Sort(want)
-	if diff := cmp.Diff(want, k.delivered()); diff != "" {
-		t.Errorf("lines (-want +got):\n%s", diff)
-	}
-	for _, m := range r.mouthfuls() {
-		if m.State != StateDone {
-			t.Errorf("%s is %s", m.ID, m.State)
-		}
-	}
-	return kill.struck()
+	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"math"
@@ -10,7 +9,6 @@ import (
 	"runtime/metrics"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,11 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/parquet-go/parquet-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"dredge/consumer/s3"
+	"dredge/consumer/s3/s3test"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
 	"dredge/internal/awsfake"
@@ -50,69 +48,14 @@ func linesOf(b testing.TB, bulk *flowgen.Bulk) (text []byte, lines int) {
 	return out, lines
 }
 
-func gzipFile(b testing.TB, text []byte) []byte {
+// parquetFile is text as AWS writes Parquet.
+func parquetFile(b testing.TB, text []byte) []byte {
 	b.Helper()
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	if _, err := z.Write(text); err != nil {
+	data, err := s3test.Parquet(text)
+	if err != nil {
 		b.Fatal(err)
 	}
-	if err := z.Close(); err != nil {
-		b.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// parquetFile is text, some times over, as AWS writes Parquet: optional columns, compressed with gzip.
-func parquetFile(b testing.TB, text []byte, times int) []byte {
-	b.Helper()
-	var out bytes.Buffer
-	group := parquet.Group{}
-	names := strings.Fields(flowgen.V2)
-	number := map[string]parquet.Type{
-		"version": parquet.Int32Type, "srcport": parquet.Int32Type, "dstport": parquet.Int32Type, "protocol": parquet.Int32Type,
-		"packets": parquet.Int64Type, "bytes": parquet.Int64Type, "start": parquet.Int64Type, "end": parquet.Int64Type,
-	}
-	order := slices.Clone(names)
-	slices.SortFunc(order, func(a, b string) int {
-		return strings.Compare(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
-	})
-	for _, name := range names {
-		node := parquet.String()
-		if t := number[name]; t != nil {
-			node = parquet.Leaf(t)
-		}
-		group[strings.ReplaceAll(name, "-", "_")] = parquet.Compressed(parquet.Optional(node), &parquet.Gzip)
-	}
-	w := parquet.NewGenericWriter[any](&out, parquet.NewSchema("flow_logs", group))
-	cells := make(parquet.Row, len(order))
-	_, rows, _ := bytes.Cut(text, []byte("\n"))
-	for line := range bytes.Lines(bytes.Repeat(rows, times)) {
-		fields := bytes.Fields(line)
-		for c, name := range order {
-			raw := fields[slices.Index(names, name)]
-			v, level := parquet.ByteArrayValue(raw), 1
-			if string(raw) == "-" {
-				v, level = parquet.NullValue(), 0
-			} else if t := number[name]; t != nil {
-				n, err := strconv.ParseInt(string(raw), 10, 64)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if v = parquet.Int64Value(n); t == parquet.Int32Type {
-					v = parquet.Int32Value(int32(n))
-				}
-			}
-			cells[c] = v.Level(0, level, c)
-		}
-		if _, err := w.WriteRows([]parquet.Row{cells}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		b.Fatal(err)
-	}
-	return out.Bytes()
+	return data
 }
 
 // s3Run reads files once: it announces them, gathers and reads until all are done.
@@ -153,9 +96,9 @@ func BenchmarkS3(b *testing.B) {
 				b.Fatal(err)
 			}
 			text, lines := linesOf(b, bulk)
-			data, suffix := gzipFile(b, text), ".log.gz"
+			data, suffix := s3test.Gzip(text), ".log.gz"
 			if kind == "parquet" {
-				data, suffix = parquetFile(b, text, 1), ".log.parquet"
+				data, suffix = parquetFile(b, text), ".log.parquet"
 			}
 			srv := awsfaketest.NewServer(b, awsfake.Config{})
 			srv.S3().CreateBucket("flows", false)
@@ -221,11 +164,11 @@ func TestS3MemoryPerSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := linesOf(t, bulk)
-	member := gzipFile(t, text)
+	member := s3test.Gzip(text)
 	for name, data := range map[string][]byte{
 		"large.log.gz":  bytes.Repeat(member, 75<<20/len(member)), // as large as AWS makes them
 		"larger.log.gz": bytes.Repeat(member, 225<<20/len(member)),
-		"f.log.parquet": parquetFile(t, text, 4),
+		"f.log.parquet": parquetFile(t, slices.Concat(text, bytes.Repeat(text[bytes.IndexByte(text, '\n')+1:], 3))),
 	} {
 		srv := awsfaketest.NewListeningServer(t, awsfake.Config{}) // over sockets: in one process an answer would be copied whole
 		srv.S3().CreateBucket("flows", false)

@@ -1,13 +1,9 @@
 package scenario
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +12,6 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/google/go-cmp/cmp"
-	"github.com/parquet-go/parquet-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
@@ -24,6 +19,7 @@ import (
 	"dredge/consumer/kinesis"
 	"dredge/consumer/kinesis/lease"
 	"dredge/consumer/s3"
+	"dredge/consumer/s3/s3test"
 	"dredge/enrich"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
@@ -131,78 +127,17 @@ func (d *day) fill(sim *flowgen.Sim, end time.Time) {
 		}
 	}
 	for key, b := range texts {
-		var z bytes.Buffer
-		w := gzip.NewWriter(&z)
-		_, _ = w.Write([]byte(b.String())) // into memory
-		_ = w.Close()
-		if _, err := d.aws.S3().Put("text", key+".log.gz", z.Bytes()); err != nil {
+		if _, err := d.aws.S3().Put("text", key+".log.gz", s3test.Gzip([]byte(b.String()))); err != nil {
 			d.Fatal(err)
 		}
-		if _, err := d.aws.S3().Put("parquet", key+".log.parquet", parquetFile(d.T, b.String())); err != nil {
+		columns, err := s3test.Parquet([]byte(b.String()))
+		if err != nil {
+			d.Fatal(err)
+		}
+		if _, err := d.aws.S3().Put("parquet", key+".log.parquet", columns); err != nil {
 			d.Fatal(err)
 		}
 	}
-}
-
-// parquetFile writes lines below a header as AWS does: names with underscores, numbers as INT32 or INT64, nulls for what is missing.
-func parquetFile(t *testing.T, text string) []byte {
-	t.Helper()
-	header, rest, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\n")
-	names := strings.Fields(header)
-	group := parquet.Group{}
-	kind := map[string]parquet.Node{}
-	for _, name := range names {
-		var node parquet.Node
-		switch name {
-		case "version", "srcport", "dstport", "protocol", "tcp-flags", "traffic-path":
-			node = parquet.Leaf(parquet.Int32Type)
-		case "packets", "bytes", "start", "end":
-			node = parquet.Leaf(parquet.Int64Type)
-		default:
-			node = parquet.String()
-		}
-		kind[name] = node
-		group[strings.ReplaceAll(name, "-", "_")] = parquet.Compressed(parquet.Optional(node), &parquet.Gzip)
-	}
-	var out bytes.Buffer
-	w := parquet.NewGenericWriter[any](&out, parquet.NewSchema("flow_logs", group))
-	order := slices.Clone(names)
-	slices.SortFunc(order, func(a, b string) int {
-		return strings.Compare(strings.ReplaceAll(a, "-", "_"), strings.ReplaceAll(b, "-", "_"))
-	})
-	for line := range strings.SplitSeq(rest, "\n") {
-		fields := strings.Fields(line)
-		cells := make(parquet.Row, len(order))
-		for column, name := range order {
-			text := fields[slices.Index(names, name)]
-			v := parquet.NullValue()
-			if text != "-" {
-				n, err := strconv.ParseInt(text, 10, 64)
-				switch leaf := kind[name].Type().Kind(); {
-				case leaf == parquet.ByteArray:
-					v = parquet.ByteArrayValue([]byte(text))
-				case err != nil:
-					t.Fatal(err)
-				case leaf == parquet.Int32:
-					v = parquet.Int32Value(int32(n))
-				default:
-					v = parquet.Int64Value(n)
-				}
-			}
-			level := 1
-			if v.IsNull() {
-				level = 0
-			}
-			cells[column] = v.Level(0, level, column)
-		}
-		if _, err := w.WriteRows([]parquet.Row{cells}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
 
 // counted are sums over all observations and over those that count.
