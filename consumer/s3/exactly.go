@@ -118,7 +118,8 @@ func parseCommitted(p stream.Position) (committed, error) {
 
 // succeed makes j's slot the only one that may commit rows of its mouthful, and j know all that was committed.
 func (w *Worker) succeed(ctx context.Context, j *job) error {
-	last, err := j.place.slot.Succeed(ctx, j.m.former)
+	former := fenced(&j.m)
+	last, err := j.place.slot.Succeed(ctx, former)
 	if err != nil {
 		return fmt.Errorf("fence former owners of mouthful %q: %w", j.m.ID, err)
 	}
@@ -134,9 +135,9 @@ func (w *Worker) succeed(ctx context.Context, j *job) error {
 			j.p.merge(c.Progress)
 		}
 	}
-	if len(j.m.former) > 0 {
-		w.m.fenced.Add(float64(len(j.m.former)))
-		w.d.Log.Info().Str("mouthful", j.m.ID).Strs("former", j.m.former).Msg("mouthful taken over, former owners fenced")
+	if len(former) > 0 {
+		w.m.fenced.Add(float64(len(former)))
+		w.d.Log.Info().Str("mouthful", j.m.ID).Strs("former", former).Msg("mouthful taken over, former owners fenced")
 	}
 	until := time.Now().Add(w.cfg.Work.Visibility)
 	if err := w.ledger.write(ctx, &j.m, proveClaim, j.p, until); err != nil {

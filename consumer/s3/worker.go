@@ -180,7 +180,7 @@ func (w *Worker) take(ctx context.Context, p *place, msg types.Message) error {
 			return w.end(ctx, j, msg)
 		}
 	}
-	return w.read(ctx, j, msg)
+	return w.work(ctx, j, msg)
 }
 
 // job is a claimed mouthful.

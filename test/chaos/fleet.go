@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"dredge/test/internal/trial"
 )
 
 // worker is one dredge process. Without Kafka its rows come out of its standard output: what it wrote before a kill is in the pipe and is
@@ -38,11 +38,7 @@ func (f *fleet) start(ctx context.Context) (*worker, error) {
 	f.started++
 	w := &worker{id: fmt.Sprintf("dredge-chaos-%d", f.started), ended: make(chan struct{})}
 	w.cmd = exec.CommandContext(ctx, f.plan.binary, "run")
-	w.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "DREDGE_") || strings.HasPrefix(v, "AWS_")
-	})
-	w.cmd.Env = append(w.cmd.Env,
-		"AWS_ACCESS_KEY_ID=chaos", "AWS_SECRET_ACCESS_KEY=chaos", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
+	w.cmd.Env = trial.Environment(
 		"DREDGE_AWS_KINESIS_ENDPOINT="+f.url, "DREDGE_AWS_DYNAMODB_ENDPOINT="+f.url,
 		"DREDGE_KINESIS_APPLICATION="+application, "DREDGE_KINESIS_STREAM_NAME="+streamName,
 		"DREDGE_KINESIS_WORKER_ID="+w.id, "DREDGE_KINESIS_FAILOVER_TIME="+f.plan.failover.String(),

@@ -22,13 +22,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"dredge/test/internal/trial"
 )
 
 // plan is what a run does.
@@ -85,15 +84,7 @@ func brokenBuilds(p plan) []broken {
 	}
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(1)
-	}
-}
+func main() { trial.Main("chaos", run) }
 
 func run(ctx context.Context) error {
 	var (
@@ -150,7 +141,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	p.logs = dir
-	if p.binary, err = build(ctx, dir, "dredge"); err != nil {
+	if p.binary, err = trial.Build(ctx, dir, ""); err != nil {
 		return err
 	}
 	if sink == sinkKafka {
@@ -184,16 +175,7 @@ func run(ctx context.Context) error {
 		return errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...)
 	}
 	text, verdict := write(p, result, controls, started)
-	fmt.Print(text)
-	if report != "" {
-		if err := os.WriteFile(report, []byte(text), 0o600); err != nil {
-			return err
-		}
-	}
-	if verdict != nil {
-		return fmt.Errorf("%w; logs of the workers are in %s", verdict, dir)
-	}
-	return os.RemoveAll(dir)
+	return trial.Finish(text, report, dir, verdict)
 }
 
 // control runs a build that is wrong on purpose for a while.
@@ -202,18 +184,9 @@ func (p plan) control(ctx context.Context, bad *broken, duration time.Duration, 
 	p.duration, p.rate, p.reshards, p.brokerKills, p.lostCommits = duration, min(p.rate, rate), 0, 0, 0
 	p.kills, p.stops, p.visits, p.stay = bad.kills, bad.stops, bad.visits, min(bad.stay, duration)
 	p.killsAt, p.stopsAt, p.suffix = []moment{bad.at}, []moment{bad.at}, bad.suffix
-	if p.binary, err = build(ctx, p.logs, bad.tag, "-tags", bad.tag); err != nil {
+	if p.binary, err = trial.Build(ctx, p.logs, bad.tag); err != nil {
 		return err
 	}
 	bad.found, err = p.run(ctx)
 	return err
-}
-
-func build(ctx context.Context, dir, name string, args ...string) (string, error) {
-	binary := filepath.Join(dir, name)
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-o", binary}, args...), "./cmd/dredge")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", errors.Join(fmt.Errorf("build dredge (run this in the root of the repository): %w", err), errors.New(string(out)))
-	}
-	return binary, nil
 }
