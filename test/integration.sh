@@ -23,6 +23,7 @@ cleanup() {
   test/stack/dynamodb-local.sh stop
   test/stack/kinesis-mock.sh stop
   test/stack/moto.sh stop
+  test/stack/elasticmq.sh stop
   test/stack/druid.sh stop
   test/stack/kafka.sh stop
   rm -rf "$DREDGE_STACK_STATE"
@@ -33,9 +34,10 @@ trap 'exit 130' INT TERM
 DREDGE_TEST_DYNAMODB=$(test/stack/dynamodb-local.sh start)
 DREDGE_TEST_KINESIS=$(test/stack/kinesis-mock.sh start)
 DREDGE_TEST_MOTO=$(test/stack/moto.sh start)
+DREDGE_TEST_ELASTICMQ=$(test/stack/elasticmq.sh start)
 DREDGE_TEST_KAFKA=$(test/stack/kafka.sh start)
 DREDGE_TEST_DRUID=$(test/stack/druid.sh start | tr '\n' ' ')
-export DREDGE_TEST_DYNAMODB DREDGE_TEST_KINESIS DREDGE_TEST_MOTO DREDGE_TEST_KAFKA DREDGE_TEST_DRUID
+export DREDGE_TEST_DYNAMODB DREDGE_TEST_KINESIS DREDGE_TEST_MOTO DREDGE_TEST_ELASTICMQ DREDGE_TEST_KAFKA DREDGE_TEST_DRUID
 echo "$name: DynamoDB Local at $DREDGE_TEST_DYNAMODB, kinesis-mock at $DREDGE_TEST_KINESIS, Kafka at $DREDGE_TEST_KAFKA, Druid at $DREDGE_TEST_DRUID, $("$DREDGE_TEST_CHROMIUM" --version 2>/dev/null)"
 
 log=$DREDGE_STACK_STATE/go-test.log

@@ -28,6 +28,8 @@ const (
 	table       = "ledger"
 	// drainTime is how long what is left may take after the last file: announcements that a killed gatherer held show again after three minutes.
 	drainTime = 8 * time.Minute
+	// countTime is how long the reading back of all rows may take.
+	countTime = 5 * time.Minute
 )
 
 // outcome is what a run found.
@@ -250,12 +252,13 @@ func (s *stage) count(ctx context.Context, o *outcome) error {
 			want[p.Partition] = p.LastStableOffset - 1
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, countTime)
 	defer cancel()
+	rows := 0
 	for len(want) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read the rows back: %w", err)
+			return fmt.Errorf("read the rows back, %d so far, up to offsets %v of partitions: %w", rows, want, err)
 		}
 		for r := range fetches.RecordsAll() {
 			if last, ok := want[r.Partition]; ok && r.Offset >= last {
@@ -264,6 +267,7 @@ func (s *stage) count(ctx context.Context, o *outcome) error {
 			if r.Attrs.IsControl() {
 				continue
 			}
+			rows++
 			var row struct {
 				Bytes int `json:"bytes"`
 			}
