@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -67,7 +67,9 @@ func streamClients(base aws.Config, endpoints config.AWSConfig, shared *awskines
 
 // loadAWS reads the settings that the SDK reads, with the default chain of credentials.
 func loadAWS(ctx context.Context, c config.AWSConfig) (aws.Config, error) {
-	var opts []func(*awsconfig.LoadOptions) error
+	opts := []func(*awsconfig.LoadOptions) error{
+		awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(kinesis.Transport)),
+	}
 	if c.Region != "" {
 		opts = append(opts, awsconfig.WithRegion(c.Region))
 	}
@@ -124,7 +126,7 @@ func clientsFrom(base aws.Config, c config.AWSConfig, leaseTimeout time.Duration
 			o.BaseEndpoint = endpoint(c.DynamoDBEndpoint, o.BaseEndpoint)
 			o.Retryer = retry.AddWithMaxAttempts(retry.NewStandard(), 2)
 			if o.HTTPClient == nil || c.DynamoDBEndpoint == "" {
-				o.HTTPClient = &http.Client{Timeout: leaseTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone()} //nolint:forcetypeassert // documented type
+				o.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(kinesis.Transport).WithTimeout(leaseTimeout)
 			}
 		}),
 	}
