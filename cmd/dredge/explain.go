@@ -248,7 +248,12 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // read explains the lines that were asked for.
 func (x *explainer) read(ctx context.Context, src *explained, out *bufio.Writer, errOut io.Writer) error {
 	r := envelope.NewReader(math.MaxInt64, flowlog.MaxLine)
-	r.ResetReader(src)
+	plain, err := uncompressed(src)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	r.ResetReader(plain)
 	for r.Next() {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)

@@ -49,7 +49,7 @@ when a case fails.
   - tags: {app: Checkout, team: payments}
     kind: instance
     want: {app: Checkout, app_source: "tag:app", team: payments}
-  - tags: {Name: bastion-1}
+  - tags: {CostCenter: "4711"}
     want: {app: ""}            # nothing may name it`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

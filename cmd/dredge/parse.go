@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dredge/consumer/text"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
 )
@@ -24,7 +25,7 @@ func newParseCmd() *cobra.Command {
 		Long: `parse reads flow logs and prints one JSON object per record, in the order of the input. NODATA and
 SKIPDATA records are printed too.
 
-It reads files, or standard input when none or - is named: lines with or without a header, gzip, CloudWatch
+It reads files, or standard input when none or - is named: lines with or without a header, gzip, zstd, CloudWatch
 subscription messages, Firehose's shapes, JSON records.
 
 Keys are AWS's field names with underscores; "-" is null; integers are numbers; ids and addresses are text.
@@ -99,7 +100,12 @@ func (p *parser) file(ctx context.Context, name string, stdin io.Reader) error {
 		defer f.Close()
 		src = f
 	}
-	p.reader.ResetReader(src)
+	plain, err := uncompressed(src)
+	if err != nil {
+		return p.report("%s: %v\n", name, err)
+	}
+	defer plain.Close()
+	p.reader.ResetReader(plain)
 	for n := 0; p.reader.Next(); n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -113,6 +119,17 @@ func (p *parser) file(ctx context.Context, name string, stdin io.Reader) error {
 	}
 	return nil
 }
+
+// uncompressed undoes zstd. gzip is left to the reader of envelopes, which tells exactly what is wrong with it.
+func uncompressed(src io.Reader) (io.ReadCloser, error) {
+	in := bufio.NewReaderSize(src, 64<<10)
+	if head, _ := in.Peek(len(gzipMagic)); string(head) == gzipMagic {
+		return io.NopCloser(in), nil
+	}
+	return text.Decompressed(in)
+}
+
+const gzipMagic = "\x1f\x8b"
 
 // line prints the reader's present line or reports it.
 func (p *parser) line(name string) error {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -121,6 +122,32 @@ func TestParseReportsAndGoesOn(t *testing.T) {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
 			t.Errorf("%q lacks %q", stderr, want)
 		}
+	}
+}
+
+// What replay reads, parse and explain read too; of what is no text they say what it is.
+func TestParseZstdAndParquet(t *testing.T) {
+	dir := t.TempDir()
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, columns := filepath.Join(dir, "flows.zst"), filepath.Join(dir, "flows.parquet")
+	if err := errors.Join(os.WriteFile(packed, z.EncodeAll([]byte(parseOK+"\n"+parseOK), nil), 0o600), z.Close(), os.WriteFile(columns, []byte("PAR1 and columns PAR1"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, code := parse(t, "", packed); stdout != strings.Repeat(parseOKJSON, 2) || code != 0 {
+		t.Errorf("zstd: %d\n%s\n%s", code, stdout, stderr)
+	}
+	if stdout, stderr, code := parse(t, "", columns); stdout != "" || code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "the file is Parquet") {
+		t.Errorf("Parquet: %d\n%s\n%s", code, stdout, stderr)
+	}
+	var out, errOut bytes.Buffer
+	if err := runExplain(t.Context(), explainOptions{}, []string{packed + ":2"}, nil, &out, &errOut); err != nil || !strings.Contains(out.String(), "172.31.16.139") {
+		t.Errorf("explain: %v\n%s%s", err, out.String(), errOut.String())
+	}
+	if err := runReplay(t.Context(), replayOptions{}, []string{columns}, nil, &out, &errOut); err == nil || !strings.Contains(err.Error(), "the file is Parquet") {
+		t.Errorf("replay: %v", err)
 	}
 }
 

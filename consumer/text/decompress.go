@@ -3,6 +3,7 @@ package text
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,12 +15,16 @@ import (
 const zstdWindow = 64 << 20
 
 var (
-	gzipMagic = []byte{0x1f, 0x8b}             //nolint:gochecknoglobals // read-only table
-	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd} //nolint:gochecknoglobals // read-only table
+	gzipMagic    = []byte{0x1f, 0x8b}             //nolint:gochecknoglobals // read-only table
+	zstdMagic    = []byte{0x28, 0xb5, 0x2f, 0xfd} //nolint:gochecknoglobals // read-only table
+	parquetMagic = []byte("PAR1")                 //nolint:gochecknoglobals // read-only table
 )
 
+// ErrParquet says that a file is no text at all.
+var ErrParquet = errors.New("the file is Parquet, which is read from S3 only (dredge backfill, or dredge run with s3); write it as text for this")
+
 // Decompressed returns the text of src, whatever its name: gzip (of any number of members) and zstd are told by their first
-// bytes. The text must be closed.
+// bytes. The text must be closed. The error is ErrParquet for a file of columns.
 func Decompressed(src io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(src, 128<<10)
 	head, err := in.Peek(4)
@@ -39,6 +44,8 @@ func Decompressed(src io.Reader) (io.ReadCloser, error) {
 			return nil, fmt.Errorf("read zstd header: %w", err)
 		}
 		return z.IOReadCloser(), nil
+	case bytes.HasPrefix(head, parquetMagic):
+		return nil, ErrParquet
 	default:
 		return io.NopCloser(in), nil
 	}
