@@ -110,8 +110,10 @@ func (j *join) copy(f *flow, out *row.Row) (timed bool) {
 	switch {
 	case hasStart && hasEnd:
 	case hasStart:
+		out.Missing |= row.MissingEnd
 		f.w.End = f.w.Start
 	case hasEnd:
+		out.Missing |= row.MissingStart
 		f.w.Start = f.w.End
 	default:
 		// The row needs a time all the same. When it arrived is the best that is known, and said to be no flow time.

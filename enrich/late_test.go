@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -27,5 +28,17 @@ func TestLateRows(t *testing.T) {
 	never.enricher.Enrich(in, &out)
 	if out.Rows[0].Late {
 		t.Error("late, although nothing is")
+	}
+}
+
+// A record may lack one of its times, or both: the row has the one that is there, and does not make up the other.
+func TestMissingTimesAreLeftOut(t *testing.T) {
+	w := newWorld(t, "")
+	got := w.rows(t, "srcaddr dstaddr start end", times("10.0.0.1 10.0.0.2 T+600 T+660\n10.0.0.1 10.0.0.2 T+600 -\n10.0.0.1 10.0.0.2 - T+660\n10.0.0.1 10.0.0.2 - -", 1))
+	start, end, arrived := fmt.Sprint((epoch+600)*1000), fmt.Sprint((epoch+660)*1000), fmt.Sprint((epoch+900)*1000)
+	for i, want := range []string{start + " " + start + " " + end, start + " " + start + " <nil>", end + " <nil> " + end, arrived + " <nil> <nil>"} {
+		if has := fmt.Sprintf("%v %v %v", got[i]["time"], got[i]["flow_start"], got[i]["flow_end"]); has != want {
+			t.Errorf("line %d: time, flow_start and flow_end are %s, want %s", i+1, has, want)
+		}
 	}
 }

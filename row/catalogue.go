@@ -165,11 +165,11 @@ func rowColumns() []Column {
 		},
 		{
 			Name: "flow_start", Type: Long, Unit: "ms", Set: Core, Optional: true, Doc: "Start of the flow: its first packet in the aggregation interval.",
-			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Start, r.Missing&MissingTime == 0 },
+			Number: func(_ *Batch, r *Row) (int64, bool) { return r.Start, r.Missing&(MissingTime|MissingStart) == 0 },
 		},
 		{
 			Name: "flow_end", Type: Long, Unit: "ms", Set: Core, Optional: true, Doc: "End of the flow: its last packet in the aggregation interval.",
-			Number: func(_ *Batch, r *Row) (int64, bool) { return r.End, r.Missing&MissingTime == 0 },
+			Number: func(_ *Batch, r *Row) (int64, bool) { return r.End, r.Missing&(MissingTime|MissingEnd) == 0 },
 		},
 		{Name: "account", Set: Evidence, Optional: true, Doc: "Account that owns the interface that recorded.", Text: func(_ *Batch, r *Row) string { return r.AccountID }},
 		{

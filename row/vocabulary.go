@@ -193,4 +193,7 @@ const (
 	MissingSrcPort
 	MissingDstPort
 	MissingProtocol
+	// MissingStart and MissingEnd are one of the two times, where the other stands for both; MissingTime is both.
+	MissingStart
+	MissingEnd
 )
