@@ -283,7 +283,7 @@ func (s *said) has(part string) bool {
 	return strings.Contains(s.text.String(), part)
 }
 
-// openSecured makes a sink of that mode, whose shards nobody else has.
+// openSecured makes a sink of that mode, whose shards nobody else wants.
 func openSecured(t *testing.T, cluster *kfake.Cluster, mode Mode, change func(*Config)) secured {
 	t.Helper()
 	cfg := testConfig(cluster)
@@ -292,7 +292,7 @@ func openSecured(t *testing.T, cluster *kfake.Cluster, mode Mode, change func(*C
 	log := &said{more: make(chan struct{}, 1)}
 	s, err := New(cfg, Deps{
 		Encoder: sinktest.Encoder{}, DeadLetter: sink.Discard{}, Registry: prometheus.NewRegistry(), Log: zerolog.New(log),
-		Leases: onlyOwner{}, Application: "app",
+		Leases: &worker{table: newTable(), id: "one"}, Application: "app",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -300,15 +300,6 @@ func openSecured(t *testing.T, cluster *kfake.Cluster, mode Mode, change func(*C
 	t.Cleanup(s.Close)
 	return secured{s, log}
 }
-
-// onlyOwner has the leases of all shards.
-type onlyOwner struct{}
-
-func (onlyOwner) Name(_ context.Context, partition string) (string, error) {
-	return "123456789012/eu-west-1/flows:1/" + partition, nil
-}
-func (onlyOwner) Prove(context.Context, string) (stream.Position, error) { return "", nil }
-func (onlyOwner) Compare(a, b stream.Position) int                       { return strings.Compare(string(a), string(b)) }
 
 // wantTold wants the running sink to say what is wrong with its connections: in mode exactly-once a shard is not opened, with a permanent
 // error, in the other rows wait, and the log says for what. Nothing is acknowledged or skipped.

@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"dredge/sink"
 	"dredge/sink/sinktest"
@@ -78,35 +75,7 @@ func TestSlotContract(t *testing.T) {
 		s := newTxStage(t, nil)
 		one := &slotted{process: s.process("one"), slots: map[string]*Slot{}}
 		two := &slotted{process: s.process("two"), slots: map[string]*Slot{}}
-		return sinktest.Harness{
-			Sink:    one,
-			Durable: func(*testing.T) []sinktest.RowID { return s.rows() },
-			Break:   func(*testing.T) sinktest.Fault { return s.cut() },
-			Forbid:  func(*testing.T) { s.refuse(kerr.TopicAuthorizationFailed) },
-			Commits: func(_ *testing.T, partition string) [][]sinktest.RowID { return s.commits(partition) },
-			Fence: func(t *testing.T, partition string) {
-				t.Helper()
-				s.table.take(partition, "two")
-				w, _, err := two.Open(t.Context(), partition)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := w.Close(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-			},
-			Undo: func(t *testing.T, partition string) stream.Position {
-				t.Helper()
-				s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.CorruptMessage, Count: 1})
-				at := s.positionsOf(partition)
-				return at[len(at)-1]
-			},
-			Close: func(*testing.T) {
-				one.Close()
-				two.Close()
-				s.cluster.Close()
-			},
-		}
+		return s.harness(one, two, func() sinktest.Fault { return s.cut() })
 	}})
 }
 

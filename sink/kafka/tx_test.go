@@ -12,11 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 
 	"dredge/sink"
 	"dredge/sink/sinktest"
@@ -86,6 +82,16 @@ func (a *author) must(err error) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+// goesOn opens shard-0 in p, which stands at payload from, writes one more and closes it: everything up to payload n must be there once.
+func (s *txStage) goesOn(p *process, from, n int) {
+	s.t.Helper()
+	a := s.open(p, shard0, sinktest.Position(from))
+	a.must(a.write())
+	a.must(a.Flush(s.t.Context()))
+	s.once(shard0, n)
+	a.must(a.Close(s.t.Context()))
 }
 
 // once checks that a reader of committed rows finds payloads 1 to n of partition, each row once.
@@ -291,11 +297,7 @@ func TestZombieReopens(t *testing.T) {
 			t.Fatalf("Open of the zombie = %v, want %v", err, stream.ErrFenced)
 		}
 		s.rewound(b, sinktest.Position(2))
-		b = s.open(q, shard0, sinktest.Position(2))
-		b.must(b.write())
-		b.must(b.Flush(t.Context()))
-		s.once(shard0, 3)
-		b.must(b.Close(t.Context()))
+		s.goesOn(q, 2, 3)
 	})
 }
 
@@ -333,11 +335,7 @@ func TestPausedBetweenLeaseAndFencing(t *testing.T) {
 			t.Fatalf("Open of the paused worker = %v, want %v", err, stream.ErrFenced)
 		}
 		s.rewound(b, sinktest.Position(1))
-		b = s.open(q, shard0, sinktest.Position(1))
-		b.must(b.write())
-		b.must(b.Flush(t.Context()))
-		s.once(shard0, 2)
-		b.must(b.Close(t.Context()))
+		s.goesOn(q, 1, 2)
 	})
 }
 
@@ -377,11 +375,7 @@ func TestCommitRequestLost(t *testing.T) {
 		if n := testutil.ToFloat64(p.metrics.tx.outcomes[txUnknown]); n != 1 {
 			t.Errorf("%v unknown commits were counted, want 1", n)
 		}
-		a = s.open(p, shard0, sinktest.Position(1))
-		a.must(a.write())
-		a.must(a.Flush(t.Context()))
-		s.once(shard0, 2)
-		a.must(a.Close(t.Context()))
+		s.goesOn(p, 1, 2)
 	})
 }
 
@@ -477,11 +471,7 @@ func TestCheckpointsTopicLost(t *testing.T) {
 		s.cfg.ExactlyOnce.Adopt = false
 		p = s.process("one")
 		defer p.Close()
-		b = s.open(p, shard0, sinktest.Position(1))
-		b.must(b.write())
-		b.must(b.Flush(t.Context()))
-		s.once(shard0, 2)
-		b.must(b.Close(t.Context()))
+		s.goesOn(p, 1, 2)
 	})
 }
 
@@ -556,100 +546,6 @@ func TestRowTooLargeInATransaction(t *testing.T) {
 			t.Errorf("%d letters, want 1", got)
 		}
 		a.must(a.Close(t.Context()))
-	})
-}
-
-func TestExactlyOnceCheck(t *testing.T) {
-	f := func(name string, change func(*Config), prepare func(t *testing.T, c *kfake.Cluster), want string) {
-		t.Helper()
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newTxStage(t, change)
-				defer s.cluster.Close()
-				if prepare != nil {
-					prepare(t, s.cluster)
-				}
-				p := s.process("one")
-				defer p.Close()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				err := p.Check(ctx)
-				if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-					t.Errorf("Check = %v, want %q", err, want)
-				}
-			})
-		})
-	}
-	remake := func(partitions int32, settings map[string]string) func(*testing.T, *kfake.Cluster) {
-		return func(t *testing.T, c *kfake.Cluster) {
-			t.Helper()
-			if err := c.DeleteTopic(checkpointsTopic); err != nil {
-				t.Fatal(err)
-			}
-			if partitions == 0 {
-				return
-			}
-			if err := c.CreateTopic(checkpointsTopic, partitions, settings); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	compact := map[string]string{"cleanup.policy": "compact"}
-	f("good", nil, remake(checkpointPartitions, compact), "")
-	f("topic made", func(c *Config) { c.CreateTopic = true }, remake(0, nil), "")
-	f("topic missing", nil, remake(0, nil), `"dredge_checkpoints" does not exist; write create_topic: true, or create it: kafka-topics.sh`)
-	f("partitions", nil, remake(12, compact), `"dredge_checkpoints" has 12 partitions and must have 32`)
-	f("not compacted", nil, remake(checkpointPartitions, map[string]string{"cleanup.policy": "delete"}), `has cleanup.policy "delete", which deletes positions`)
-	f("time-out", func(c *Config) { c.ExactlyOnce.TransactionTimeout = 15 * time.Minute }, func(t *testing.T, c *kfake.Cluster) {
-		t.Helper()
-		remake(checkpointPartitions, compact)(t, c)
-		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TxnID: "flows-app/check", Err: kerr.InvalidTransactionTimeout, TopLevel: true})
-	}, "transaction_timeout: 15m0s is above the brokers' transaction.max.timeout.ms")
-}
-
-// Brokers that are too old for transactions which can be taken over are named, with what to write instead.
-func TestExactlyOnceNeedsNewBrokers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newTxStage(t, nil, kfake.MaxVersions(kversion.V2_4_0()))
-		defer s.cluster.Close()
-		p := s.process("one")
-		defer p.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		const want = "mode: exactly-once needs brokers of 2.5 or later, and broker 0 looks like"
-		if err := p.Check(ctx); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("Check = %v, want %q", err, want)
-		}
-	})
-}
-
-func TestTransactionalID(t *testing.T) {
-	f := func(application, name, want string) {
-		t.Helper()
-		if got := transactionalID(application, name); got != want {
-			t.Errorf("transactionalID(%q, %q) = %q, want %q", application, name, got, want)
-		}
-	}
-	f("app", "1/eu-west-1/flows:17/shardId-000000000001", "app/1/eu-west-1/flows:17/shardId-000000000001")
-	f("a/b", "1/r/s:1/x", "a%2Fb/1/r/s:1/x")
-	long := strings.Repeat("x", 300)
-	id := transactionalID(long, "1/r/s:1/x")
-	if len(id) > maxIDPart+20 || id == transactionalID(long+"y", "1/r/s:1/x") {
-		t.Errorf("a long application gives %q", id)
-	}
-	if n := checkpointPartition("app/1/eu-west-1/flows:17/shardId-000000000001"); n != checkpointPartition("app/1/eu-west-1/flows:17/shardId-000000000001") || n < 0 || n >= checkpointPartitions {
-		t.Errorf("partition %d", n)
-	}
-}
-
-func FuzzParseCheckpoint(f *testing.F) {
-	f.Add([]byte(`{"v":1,"application":"a","name":"n","position":"1:2","time":"2026-01-01T00:00:00Z"}`))
-	f.Add([]byte(`{"v":2}`))
-	f.Add([]byte("\x00"))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		if c, err := parseCheckpoint(value); err == nil && c.Format != checkpointFormat {
-			t.Errorf("%q parsed as format %d", value, c.Format)
-		}
 	})
 }
 

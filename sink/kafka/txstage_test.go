@@ -344,47 +344,53 @@ func (c *linkConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func TestExactlyOnceContract(t *testing.T) {
-	harness := func(fault func(*txStage) sinktest.Fault) func(*testing.T) sinktest.Harness {
-		return func(t *testing.T) sinktest.Harness {
+// opener is a worker's sink, or what works with one.
+type opener interface {
+	sink.Sink
+	Close()
+}
+
+// harness runs the contract suite with the sink one; two takes shards over.
+func (s *txStage) harness(one, two opener, fault func() sinktest.Fault) sinktest.Harness {
+	return sinktest.Harness{
+		Sink:    one,
+		Durable: func(*testing.T) []sinktest.RowID { return s.rows() },
+		Break:   func(*testing.T) sinktest.Fault { return fault() },
+		Forbid:  func(*testing.T) { s.refuse(kerr.TopicAuthorizationFailed) },
+		Commits: func(_ *testing.T, partition string) [][]sinktest.RowID { return s.commits(partition) },
+		Fence: func(t *testing.T, partition string) {
 			t.Helper()
-			s := newTxStage(t, nil)
-			p := s.process("one")
-			other := s.process("two")
-			return sinktest.Harness{
-				Sink:    p.Sink,
-				Durable: func(*testing.T) []sinktest.RowID { return s.rows() },
-				Break:   func(*testing.T) sinktest.Fault { return fault(s) },
-				Forbid:  func(*testing.T) { s.refuse(kerr.TopicAuthorizationFailed) },
-				Commits: func(_ *testing.T, partition string) [][]sinktest.RowID { return s.commits(partition) },
-				Fence: func(t *testing.T, partition string) {
-					t.Helper()
-					s.table.take(partition, "two")
-					w, _, err := other.Open(t.Context(), partition)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := w.Close(t.Context()); err != nil {
-						t.Fatal(err)
-					}
-				},
-				Undo: func(t *testing.T, partition string) stream.Position {
-					t.Helper()
-					s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.CorruptMessage, Count: 1})
-					at := s.positionsOf(partition)
-					return at[len(at)-1]
-				},
-				Close: func(*testing.T) {
-					p.Close()
-					other.Close()
-					s.cluster.Close()
-				},
+			s.table.take(partition, "two")
+			w, _, err := two.Open(t.Context(), partition)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
+			if err := w.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Undo: func(t *testing.T, partition string) stream.Position {
+			t.Helper()
+			s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.CorruptMessage, Count: 1})
+			at := s.positionsOf(partition)
+			return at[len(at)-1]
+		},
+		Close: func(*testing.T) {
+			one.Close()
+			two.Close()
+			s.cluster.Close()
+		},
 	}
+}
+
+func TestExactlyOnceContract(t *testing.T) {
 	run := func(name string, fault func(*txStage) sinktest.Fault) {
 		t.Run(name, func(t *testing.T) {
-			sinktest.Run(t, sinktest.Options{New: harness(fault), Virtual: true, Unordered: true, ExactlyOnce: true})
+			sinktest.Run(t, sinktest.Options{Virtual: true, Unordered: true, ExactlyOnce: true, New: func(t *testing.T) sinktest.Harness {
+				t.Helper()
+				s := newTxStage(t, nil)
+				return s.harness(s.process("one"), s.process("two"), func() sinktest.Fault { return fault(s) })
+			}})
 		})
 	}
 	run("NotEnoughReplicas", func(s *txStage) sinktest.Fault { return s.refuse(kerr.NotEnoughReplicas) })
