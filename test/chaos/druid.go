@@ -221,26 +221,33 @@ func (d *druidSide) count(ctx context.Context, l *ledger) (druidOutcome, error) 
 	if err := d.both(ctx, d.client.Suspend); err != nil {
 		return druidOutcome{}, err
 	}
+	var segments int64
 	published := func() (bool, string) {
-		tasks := 0
+		tasks, unavailable := 0, int64(0)
+		segments = 0
 		for _, id := range []string{rawTable, minuteTable} {
 			s, ok, err := d.client.SupervisorStatus(ctx, id)
 			if err != nil || !ok {
-				return false, "no status"
+				return false, fmt.Sprintf("no status of %s: %v", id, err)
+			}
+			t, err := d.client.TableStatus(ctx, druid.Table{Datasource: id}, time.Now())
+			if err != nil {
+				return false, err.Error()
 			}
 			tasks += len(s.ActiveTasks) + len(s.PublishingTasks)
+			segments += t.Segments
+			unavailable += t.Unavailable
 		}
-		open := d.number(ctx, "SELECT COUNT(*) FROM sys.segments WHERE datasource LIKE 'chaos%' AND (is_published = 0 OR is_available = 0 OR is_realtime = 1) AND is_overshadowed = 0")
-		return tasks == 0 && open == 0, fmt.Sprint(tasks, open)
+		return tasks == 0 && unavailable == 0 && segments > 0, fmt.Sprintf("%d tasks, %d of %d segments unavailable", tasks, unavailable, segments)
 	}
 	if err := d.settle(ctx, published); err != nil {
 		return druidOutcome{}, err
 	}
 	if ok, state := published(); !ok {
-		return druidOutcome{}, fmt.Errorf("suspended supervisors have not published everything (tasks and segments that are left: %s)", state)
+		return druidOutcome{}, fmt.Errorf("suspended supervisors have not published everything: %s", state)
 	}
 	o := d.outcome
-	o.Segments = d.number(ctx, "SELECT COUNT(*) FROM sys.segments WHERE datasource LIKE 'chaos%' AND is_published = 1 AND is_overshadowed = 0")
+	o.Segments = segments
 	o.RowsIn = d.number(ctx, "SELECT SUM(rows_in) FROM "+minuteTable)
 	again := l.afresh()
 	// An answer is read whole, so it is asked for in pieces.

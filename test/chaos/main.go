@@ -172,7 +172,10 @@ func run(ctx context.Context) error {
 		}
 	}
 	if alone {
-		return errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...)
+		if err := errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...); err != nil {
+			return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
+		}
+		return os.RemoveAll(dir)
 	}
 	text, verdict := write(p, result, controls, started)
 	return trial.Finish(text, report, dir, verdict)
