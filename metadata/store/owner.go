@@ -97,7 +97,7 @@ func (ow *owner) set(f *facts) {
 			once = false
 		}
 	}
-	simple := len(f.wl) == 1 && once && !shared
+	simple := f.oneWorkload() && once && !shared
 	if !simple || f.wl[0].from != ow.onlyFrom.Load() {
 		ow.onlyWorkload.Store(0)
 	}
@@ -146,6 +146,16 @@ type details struct {
 
 // traits are yes/no facts of an interface; 0 is untold, 1 no, 2 yes.
 type traits struct{ sdc, shared, forwarder uint8 }
+
+// oneWorkload says whether one workload is all that was ever told of the owner. Sources repeat it with each address.
+func (f *facts) oneWorkload() bool {
+	for i := range f.wl {
+		if f.wl[i].val != f.wl[0].val {
+			return false
+		}
+	}
+	return len(f.wl) > 0
+}
 
 // isForwarder says whether interfaces of this kind pass other people's packets on.
 func isForwarder(kind string) bool {

@@ -127,3 +127,16 @@ func TestPlainly(t *testing.T) {
 		t.Errorf("%d answers of grades %v: too few to tell anything", short, grades)
 	}
 }
+
+// An owner whose workload was told again with each of its addresses is still answered for in the short way.
+func TestPlainlyWhenToldAgain(t *testing.T) {
+	const addresses, versions = 50, 4
+	s := estate(t, addresses, versions)
+	w := s.span(metadata.Window{Start: versions*600_000 + 100_000, End: versions*600_000 + 130_000})
+	for i := range addresses {
+		list, _ := s.intervals(s.Scope("vpc-1"), benchIP(i), 0)
+		if a, ok := s.plainly(list, &w, 0); !ok || a.Workload == 0 {
+			t.Fatalf("address %d: %+v, short: %v", i, a, ok)
+		}
+	}
+}
