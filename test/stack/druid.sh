@@ -138,10 +138,10 @@ start() {
     for r in coordinator broker historical indexer; do role $r; done
     c=coordinator h=historical i=indexer b=broker
   fi
-  await $c 240 answers coordinator
-  await $h 240 answers historical
-  await $i 240 answers indexer
-  await $b 240 answers broker
+  await $c 480 answers coordinator
+  await $h 480 answers historical
+  await $i 480 answers indexer
+  await $b 480 answers broker
   await $c 60 workers
   await $b 60 servers
   url
@@ -198,7 +198,7 @@ revive)
     [ -f "$state/druid.$2.port" ] || die "$2 was never started"
     role "$2"
   fi
-  deadline=$((SECONDS + 120))
+  deadline=$((SECONDS + 240))
   until answers "$2" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$deadline" ] || die "$2 did not come up; its log is $state/druid.$2.log"
     sleep 0.2
