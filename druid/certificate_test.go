@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -27,7 +26,6 @@ func TestCertificate(t *testing.T) {
 		cert, ca := certificateUntil(t, time.Now().Add(end))
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") }))
 		s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-		s.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of every handshake that fails, which they are meant to
 		s.StartTLS()
 		defer s.Close()
 		cfg := Config{Overlord: s.URL, Timeout: time.Minute}

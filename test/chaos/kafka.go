@@ -28,6 +28,7 @@ type kafkaOutcome struct {
 	TakeOver, Commit, CommitP5 float64 // seconds, upper bounds: p99 of take-overs and commits, median of commits
 	Resident                   float64 // bytes: the largest that a worker was
 	Connections                int64   // to one broker, of all workers: the most at once
+	Steady                     int64   // when the last line was put
 	Hanging                    int64   // records behind a transaction that nobody ends
 }
 
@@ -46,6 +47,7 @@ type kafkaSide struct {
 	begun       kafkaOutcome // what the brokers' faults had counted before this run
 	kills       int
 	visits      int
+	steady      int64 // connections to one broker when the last line was put
 }
 
 func newKafkaSide(p plan, l *ledger) (*kafkaSide, error) {
@@ -107,7 +109,7 @@ func (k *kafkaSide) end(ctx context.Context, stop context.CancelFunc) (o kafkaOu
 	f.mu.Lock()
 	o.LostRequests, o.LostAnswers = f.requests-k.begun.LostRequests, f.answers-k.begun.LostAnswers
 	f.mu.Unlock()
-	o.BrokerKills, o.Foreign = k.kills, k.visits
+	o.BrokerKills, o.Foreign, o.Steady = k.kills, k.visits, k.steady
 	o.Committed, o.Aborted = k.reader.transactions()
 	o.Unknown = k.scraper.sum(`dredge_sink_kafka_transactions_total{outcome="unknown"}`)
 	o.Fenced = k.scraper.sum("dredge_sink_kafka_fenced_producers_total")

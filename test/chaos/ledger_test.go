@@ -132,5 +132,5 @@ func TestVerdict(t *testing.T) {
 	f(func(o, _ *outcome) { o.Druid.Published.Lost = 1 }, "in Druid 1 lines were lost")
 	f(func(o, _ *outcome) { o.Druid.Published.Twice = 1 }, "1 rows came twice")
 	f(func(o, _ *outcome) { o.Druid.RowsIn = 9 }, "is made of 9 rows, not of 10")
-	f(func(o, _ *outcome) { o.Druid.IndexerKills = 0 }, "was not disturbed")
+	f(func(o, _ *outcome) { o.Druid.IndexerKills = 0 }, "nobody disturbed Druid")
 }

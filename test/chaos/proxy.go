@@ -171,7 +171,7 @@ func (p *proxy) requests(to io.Writer, from io.Reader, answerless chan<- lostAns
 		}
 		rest := int64(binary.BigEndian.Uint32(head)) - (header - 4)
 		key := kmsg.Key(binary.BigEndian.Uint16(head[4:]))
-		if key != kmsg.EndTxn && (key != kmsg.Produce || !p.strikes.waits(undecided)) {
+		if key != kmsg.EndTxn && (key != kmsg.Produce || !p.strikes.lookingForPositions()) {
 			if _, err := to.Write(head); err != nil {
 				return err
 			}

@@ -72,7 +72,7 @@ func TestStrikes(t *testing.T) {
 
 	x := &strike{at: committed, suffix: "/positions"}
 	s.arm(x)
-	if s.waits(undecided) || position(9, "positions", topicID) || commit("app/shard-0") || s.atCommit(transactionKey{}) != nil {
+	if s.lookingForPositions() || position(9, "positions", topicID) || commit("app/shard-0") || s.atCommit(transactionKey{}) != nil {
 		t.Error("a strike for commits of positions met something else")
 	}
 	if !commit("app/shard-0/positions") || commit("app/shard-0/positions") || s.disarm(x) {
@@ -81,15 +81,15 @@ func TestStrikes(t *testing.T) {
 	for _, version := range []int16{9, 12, 13} { // from 13 on a topic has an id in place of its name
 		x = &strike{at: undecided, topic: "positions", topicID: topicID}
 		s.arm(x)
-		if !s.waits(undecided) || position(version, "rows", kadm.TopicID{9}) || commit("app/shard-0") {
+		if !s.lookingForPositions() || position(version, "rows", kadm.TopicID{9}) || commit("app/shard-0") {
 			t.Errorf("version %d: a strike for positions met something else", version)
 		}
-		if !position(version, "positions", topicID) || s.waits(undecided) {
+		if !position(version, "positions", topicID) || s.lookingForPositions() {
 			t.Errorf("version %d: a strike for positions did not strike once", version)
 		}
 	}
 	s.arm(x)
-	if !s.disarm(x) || s.waits(undecided) {
+	if !s.disarm(x) || s.lookingForPositions() {
 		t.Error("a strike that was taken back still waits")
 	}
 }

@@ -33,7 +33,7 @@ func write(p plan, o outcome, controls []broken, started time.Time) (string, err
 		line("| put into Kinesis → read, committed, from Kafka | p50 %s, p99 %s |", o.Median.Round(time.Millisecond), o.Slowest.Round(time.Millisecond))
 		line("| kill -9 of a broker | %d |", o.BrokerKills)
 		line("| largest resident memory of a worker | %.0f MiB |", o.Resident/(1<<20))
-		line("| connections of all workers to one broker, at most | %d |", o.Connections)
+		line("| connections of all workers to one broker, at most; when the last line was put | %d; %d |", o.Connections, o.Steady)
 	}
 	if p.mode == exactlyOnce {
 		line("| kills and stops %s, %s | %d, %d |", committed, undecided, o.Struck[committed], o.Struck[undecided])
@@ -130,7 +130,7 @@ func writeDruid(line func(format string, args ...any), o outcome) (errs []error)
 		errs = append(errs, fmt.Errorf("the rolled-up table in Druid is made of %d rows, not of %d", d.RowsIn, o.In))
 	}
 	if d.OverlordKills == 0 || d.IndexerKills == 0 || d.Suspended < suspension {
-		errs = append(errs, errors.New("Druid was not disturbed as planned, so nothing is proven about it"))
+		errs = append(errs, errors.New("nobody disturbed Druid as planned, so nothing is proven about it"))
 	}
 	return errs
 }

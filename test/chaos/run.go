@@ -130,6 +130,11 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 		return outcome{}, errors.Join(err, e.stop())
 	}
 	e.result.Fed = time.Since(e.begin)
+	if e.kafka != nil {
+		for _, x := range p.brokers.proxies {
+			e.kafka.steady = max(e.kafka.steady, x.open.Load())
+		}
+	}
 	err = e.settle(ctx)
 	e.result.Settled = time.Since(e.begin)
 	if e.kafka != nil {

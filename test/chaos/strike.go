@@ -83,11 +83,11 @@ func (s *strikes) disarm(x *strike) bool {
 	return s.take(x.at, func(y *strike) bool { return x == y }) != nil
 }
 
-// waits says whether a strike waits for m.
-func (s *strikes) waits(m moment) bool {
+// lookingForPositions says whether a strike waits for one: only then are requests to produce looked into.
+func (s *strikes) lookingForPositions() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.waiting != nil && s.waiting.at == m
+	return s.waiting != nil && s.waiting.at == undecided
 }
 
 // atCommit is the strike for a commit; k is empty for what is none.
@@ -137,7 +137,7 @@ func (e *experiment) lurk(ctx context.Context, at moment) (i int, release func()
 	release = func() { close(x.release) }
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	id := ""
+	var id string
 	select {
 	case id = <-x.victim:
 	case <-patient.Done():
