@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -49,12 +50,10 @@ func newIdentityLogs(c config.IdentityConfig, st *store.Store, log zerolog.Logge
 		}
 		l.buckets = append(l.buckets, bucket)
 		target := &logTarget{store: st}
+		deps := idlog.ReaderDeps{Bucket: bucket, Target: target, State: st, Logger: log, Registerer: reg}
 		if lc.Remote {
 			target.remote = &l.remoteScopes
-		}
-		deps := idlog.ReaderDeps{Bucket: bucket, Target: target, Logger: log, Registerer: reg}
-		if !lc.Remote { // of a remote one the target wants to hear every scope
-			deps.State = st
+			deps.State = foreignState{st, &l.remoteScopes}
 		}
 		r, err := idlog.NewReader(lc, c.LogSettings, deps)
 		if err != nil {
@@ -171,6 +170,15 @@ func (t *logTarget) Apply(e *event.Event) error {
 
 // Observe implements idlog.Target.
 func (t *logTarget) Observe(s idlog.Sighting) { t.store.Observe(sonar.StoreSighting(t.store, s)) }
+
+// foreignState takes the compact form of another region's log.
+type foreignState struct {
+	*store.Store
+	scopes *scopeSet
+}
+
+// ReadSnapshot implements idlog.Compact.
+func (f foreignState) ReadSnapshot(r io.Reader) error { return f.ReadForeignSnapshot(r, f.scopes.add) }
 
 // scopeSet is a set of scopes that only grows. It is safe for concurrent use.
 type scopeSet struct {

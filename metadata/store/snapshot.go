@@ -283,6 +283,16 @@ type savedSource struct {
 	progress []savedProgress
 }
 
+// each calls f for the scopes that the source told something of, for some twice.
+func (x *savedSource) each(f func(metadata.Scope)) {
+	for _, sc := range x.scopes {
+		f(sc)
+	}
+	for _, p := range x.progress {
+		f(p.scope)
+	}
+}
+
 type savedProgress struct {
 	scope metadata.Scope
 	t     int64

@@ -19,7 +19,16 @@ import (
 // anything of it is used, and the sources' progress is taken in only when the whole snapshot was good: what a damaged one had
 // told until then is true, but no answer relies on its being complete. The error wraps ErrSnapshot when the snapshot is to
 // blame. Memory use beyond the store's own is bounded whatever r holds. It reads r to the end of the snapshot, buffered.
-func (s *Store) ReadSnapshot(r io.Reader) error {
+func (s *Store) ReadSnapshot(r io.Reader) error { return s.readSnapshot(r, nil) }
+
+// ReadForeignSnapshot is ReadSnapshot of another region's store, which remembers for as long as it likes: times that it has forgotten
+// are not forgotten here. told is called for each routing domain that its sources told something of, before what they said of
+// their progress counts.
+func (s *Store) ReadForeignSnapshot(r io.Reader, told func(metadata.Scope)) error {
+	return s.readSnapshot(r, told)
+}
+
+func (s *Store) readSnapshot(r io.Reader, told func(metadata.Scope)) error {
 	s.sweeper.snapshots.RLock()
 	defer s.sweeper.snapshots.RUnlock()
 	in := &snapshotReader{s: s, r: bufio.NewReaderSize(r, 1<<16), texts: map[string]string{}, scopes: []uint32{0}, owners: []uint32{0}, workloads: []uint32{0}}
@@ -27,7 +36,13 @@ func (s *Store) ReadSnapshot(r io.Reader) error {
 		return fmt.Errorf("reading identity snapshot: section %d: %w", in.sections, err)
 	}
 	for i := range in.sources {
+		if told != nil {
+			in.sources[i].each(told)
+		}
 		s.watermarks.load(&in.sources[i])
+	}
+	if told != nil {
+		return nil
 	}
 	for {
 		floor := s.floor.Load()
