@@ -99,9 +99,9 @@ func (s *Source) Names() []string {
 func (s *Source) Run(ctx context.Context, emit event.Emit) error {
 	group, working := errgroup.WithContext(ctx)
 	for _, e := range s.estates {
-		e.begin(emit)
+		e.teller.Begin(emit)
 		group.Go(func() error { return e.run(working) })
-		group.Go(func() error { return awscall.Vouch(working, e.vouch) })
+		group.Go(func() error { return awscall.Vouch(working, &e.mu, &e.teller) })
 	}
 	if s.cfg.LookUp {
 		group.Go(func() error { return s.asker.run(working) })
@@ -119,7 +119,7 @@ func (s *Source) Run(ctx context.Context, emit event.Emit) error {
 func (s *Source) Faults() []string {
 	var out []string
 	for _, e := range s.estates {
-		out = append(out, e.status()...)
+		out = append(out, e.faults.List(e.src+": ")...)
 	}
 	if s.feed != nil {
 		out = append(out, s.feed.queue.Faults()...)
@@ -132,7 +132,7 @@ func (s *Source) Faults() []string {
 func (s *Source) Listed() error {
 	for _, e := range s.estates {
 		e.mu.Lock()
-		settled := e.whole || e.faults["listing"] != ""
+		settled := e.teller.Whole() || e.faults.Has(listing)
 		e.mu.Unlock()
 		if !settled {
 			return fmt.Errorf("%s was not listed yet", e.src)
@@ -156,7 +156,7 @@ func (s *Source) Recall(ev *event.Event) {
 		if ev.Op == event.Progress {
 			// Listings vouch for the time up to their begin less the age that an answer may have.
 			e.listed = max(e.listed, ev.To+e.cfg.Consistency.Milliseconds())
-			e.vouched = max(e.vouched, ev.To)
+			e.teller.Recall(ev.To)
 		} else {
 			e.ledger.recall(ev)
 		}

@@ -35,14 +35,13 @@ type estate struct {
 	// machines and zones are of the last listing.
 	machines map[string]machine
 	zones    map[string]string
-	// listed is when the last complete listing began; 0 when there was none yet. vouched is the watermark.
-	listed, vouched int64
-	// whole says that the last listing was complete. A source that fails is silent, so that nobody waits for it.
-	whole       bool
+	// listed is when the last complete listing began; 0 when there was none yet.
+	listed      int64
 	covered     map[logged]coverage
 	everCovered map[logged]bool
 	uncovered   map[logged]int64
-	faults      map[string]string
+
+	faults awscall.Faults
 }
 
 func newEstate(cfg Config, deps Deps, account, region string, api *ec2.Client, m *metrics) *estate {
@@ -56,7 +55,7 @@ func newEstate(cfg Config, deps Deps, account, region string, api *ec2.Client, m
 		},
 		teller: awscall.Teller{Src: src, Now: deps.Now, Events: em.events},
 		ledger: newLedger(cfg.Consistency.Milliseconds(), cfg.MassRelease), machines: map[string]machine{}, zones: map[string]string{},
-		covered: map[logged]coverage{}, everCovered: map[logged]bool{}, uncovered: map[logged]int64{}, faults: map[string]string{},
+		covered: map[logged]coverage{}, everCovered: map[logged]bool{}, uncovered: map[logged]int64{},
 	}
 }
 
@@ -79,28 +78,14 @@ func (e *estate) run(ctx context.Context) error {
 	}
 }
 
-// begin makes emit the one who is told.
-func (e *estate) begin(emit event.Emit) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.teller.Begin(emit)
-}
-
-// vouch tells the watermark again as long as listings are complete.
-func (e *estate) vouch() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.whole || e.vouched == 0 {
-		return nil
-	}
-	return e.tell([]event.Event{{Op: event.Progress, To: e.vouched}})
-}
-
 // tell hands events over. e.mu is held.
 func (e *estate) tell(events []event.Event) error {
 	e.metrics.claims.Set(float64(len(e.ledger.told)))
 	return e.teller.Tell(events)
 }
+
+// listing is the part of the work that all else stands on.
+const listing = "listing"
 
 // crawl is one listing. What fails is named, counted and tried again at the next turn; the error is only that of emit.
 func (e *estate) crawl(ctx context.Context) error {
@@ -117,9 +102,9 @@ func (e *estate) crawl(ctx context.Context) error {
 	}
 	e.metrics.broken.Inc()
 	e.mu.Lock()
-	e.whole = false
+	e.teller.Fail()
 	e.mu.Unlock()
-	e.fault("listing", err)
+	e.faults.Note(e.log, listing, err)
 	return nil
 }
 
@@ -128,29 +113,6 @@ type listingError struct{ err error }
 
 func (e *listingError) Error() string { return e.err.Error() }
 func (e *listingError) Unwrap() error { return e.err }
-
-// fault names what is wrong with one part of the work, and logs it when it changes; nil clears it.
-func (e *estate) fault(what string, err error) {
-	text := ""
-	if err != nil {
-		text = awscall.StableText(err)
-	}
-	e.mu.Lock()
-	was := e.faults[what]
-	if text == "" {
-		delete(e.faults, what)
-	} else {
-		e.faults[what] = text
-	}
-	e.mu.Unlock()
-	switch text {
-	case was:
-	case "":
-		e.log.Info().Str("what", what).Msg("reading EC2 works again")
-	default:
-		e.log.Error().Str("what", what).Str("fault", text).Msg("reading EC2 fails, trying again")
-	}
-}
 
 // listAll lists everything and tells what has changed.
 func (e *estate) listAll(ctx context.Context) error {
@@ -187,7 +149,7 @@ func (e *estate) listAll(ctx context.Context) error {
 	if err := e.complete(gone, doubtful, v); err != nil {
 		return err
 	}
-	e.fault("listing", nil)
+	e.faults.Note(e.log, listing, nil)
 	return e.listBeside(ctx, nets, seen, v)
 }
 
@@ -237,10 +199,9 @@ func (e *estate) complete(gone []*entry, doubtful bool, v look) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	out := e.ledger.release(gone, doubtful, v, nil)
-	e.listed, e.whole = v.begin, true
-	e.vouched = max(e.vouched, v.begin-e.cfg.Consistency.Milliseconds())
+	e.listed = v.begin
 	e.metrics.lastComplete.Set(float64(v.begin) / 1000)
-	return e.tell(append(out, event.Event{Op: event.SnapEnd}, event.Event{Op: event.Progress, To: e.vouched}))
+	return e.tell(append(out, event.Event{Op: event.SnapEnd}, e.teller.Complete(v.begin-e.cfg.Consistency.Milliseconds())))
 }
 
 // listBeside lists what may be missing: a permission that lacks here costs topology or coverage, not names.
@@ -257,7 +218,7 @@ func (e *estate) listBeside(ctx context.Context, nets estateNetworks, seen []sig
 		if ctx.Err() != nil {
 			return nil
 		}
-		e.fault(string(l.part), err)
+		e.faults.Note(e.log, string(l.part), err)
 		if err != nil {
 			continue
 		}
@@ -275,7 +236,7 @@ func (e *estate) listBeside(ctx context.Context, nets estateNetworks, seen []sig
 	if ctx.Err() != nil {
 		return nil
 	}
-	e.fault("flow-logs", err)
+	e.faults.Note(e.log, "flow-logs", err)
 	if err != nil {
 		return nil // named by Faults and tried again
 	}
@@ -316,12 +277,11 @@ func (e *estate) reconcile(p part, claims []*claim, v look, out []event.Event) [
 func (e *estate) doubt(p part, gone []*entry, doubtful bool) {
 	what := "absence of " + string(p)
 	if !doubtful {
-		delete(e.faults, what)
+		e.faults.Note(e.log, what, nil)
 		return
 	}
 	e.metrics.doubts.Inc()
-	e.faults[what] = fmt.Sprintf("the listing of %s lacks %d that were there before; none is released before EC2 says so three times", p, len(gone))
-	e.log.Error().Str("part", string(p)).Int("missing", len(gone)).Msg("a listing lacks so much that it is doubted")
+	e.faults.Note(e.log, what, fmt.Errorf("the listing of %s lacks %d that were there before; none is released before EC2 says so three times", p, len(gone)))
 }
 
 func interfaceIDs(entries []*entry) []string {
@@ -330,16 +290,4 @@ func interfaceIDs(entries []*entry) []string {
 		ids[strings.TrimPrefix(g.owner, "eni:")] = true
 	}
 	return sorted(ids)
-}
-
-// status returns the faults, in order.
-func (e *estate) status() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	out := make([]string, 0, len(e.faults))
-	for what, text := range e.faults {
-		out = append(out, e.src+": "+what+": "+text)
-	}
-	slices.Sort(out)
-	return out
 }

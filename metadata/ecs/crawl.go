@@ -77,10 +77,9 @@ func (e *estate) complete(lost []string, shown map[string]bool, missing, known i
 			}
 		}
 	}
-	e.vouched, e.whole = max(e.vouched, begin-e.cfg.Consistency.Milliseconds()), true
 	e.metrics.missing.Add(float64(missing))
 	e.metrics.lastComplete.Set(float64(begin) / 1000)
-	return e.tell(append(out, event.Event{Op: event.Progress, To: e.vouched}))
+	return e.tell(append(out, e.teller.Complete(begin-e.cfg.Consistency.Milliseconds())))
 }
 
 func (e *estate) clusters(ctx context.Context) ([]string, error) {

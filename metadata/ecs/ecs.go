@@ -96,9 +96,9 @@ func (s *Source) Names() []string {
 func (s *Source) Run(ctx context.Context, emit event.Emit) error {
 	group, working := errgroup.WithContext(ctx)
 	for _, e := range s.estates {
-		e.begin(emit)
+		e.teller.Begin(emit)
 		group.Go(func() error { return e.run(working) })
-		group.Go(func() error { return awscall.Vouch(working, e.vouch) })
+		group.Go(func() error { return awscall.Vouch(working, &e.mu, &e.teller) })
 	}
 	if s.queue != nil {
 		group.Go(func() error { return s.queue.Run(working, s.handle) })
@@ -113,7 +113,7 @@ func (s *Source) Run(ctx context.Context, emit event.Emit) error {
 func (s *Source) Faults() []string {
 	var out []string
 	for _, e := range s.estates {
-		out = append(out, e.status()...)
+		out = append(out, e.faults.List(e.src+": ")...)
 	}
 	if s.queue != nil {
 		out = append(out, s.queue.Faults()...)
@@ -126,7 +126,7 @@ func (s *Source) Faults() []string {
 func (s *Source) Listed() error {
 	for _, e := range s.estates {
 		e.mu.Lock()
-		settled := e.whole || e.fault != ""
+		settled := e.teller.Whole() || e.faults.Has(listing)
 		e.mu.Unlock()
 		if !settled {
 			return fmt.Errorf("%s was not listed yet", e.src)

@@ -37,10 +37,9 @@ type estate struct {
 	tasks   map[string]*running
 	subnets map[string]string // to VPCs
 	hosts   map[string]host   // by container instance
-	vouched int64
-	whole   bool
-	fault   string
 	doubts  int
+
+	faults awscall.Faults
 }
 
 // running is a task that was told and not released.
@@ -73,6 +72,8 @@ func (e *estate) millis() int64 { return e.deps.Now().UnixMilli() }
 const (
 	// clockSlack is how far ECS's times may be off.
 	clockSlack = 1000
+	// listing is what fails when one does.
+	listing = "listing"
 	// describeMost is how many tasks one call describes.
 	describeMost = 100
 )
@@ -89,13 +90,13 @@ func (e *estate) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 			e.metrics.complete.Inc()
-			e.say("")
+			e.faults.Note(e.log, listing, nil)
 		case errors.As(err, &failed):
 			e.metrics.broken.Inc()
 			e.mu.Lock()
-			e.whole = false
+			e.teller.Fail()
 			e.mu.Unlock()
-			e.say(awscall.StableText(err))
+			e.faults.Note(e.log, listing, err)
 		default:
 			return err
 		}
@@ -112,46 +113,6 @@ type callError struct{ err error }
 
 func (e *callError) Error() string { return e.err.Error() }
 func (e *callError) Unwrap() error { return e.err }
-
-func (e *estate) say(text string) {
-	e.mu.Lock()
-	was := e.fault
-	e.fault = text
-	e.mu.Unlock()
-	switch text {
-	case was:
-	case "":
-		e.log.Info().Msg("reading ECS works again")
-	default:
-		e.log.Error().Str("fault", text).Msg("reading ECS fails, trying again")
-	}
-}
-
-func (e *estate) status() []string {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.fault == "" {
-		return nil
-	}
-	return []string{e.src + ": " + e.fault}
-}
-
-// begin makes emit the one who is told.
-func (e *estate) begin(emit event.Emit) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.teller.Begin(emit)
-}
-
-// vouch tells the watermark again as long as listings are complete.
-func (e *estate) vouch() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.whole || e.vouched == 0 {
-		return nil
-	}
-	return e.tell([]event.Event{{Op: event.Progress, To: e.vouched}})
-}
 
 // tell hands events over. e.mu is held.
 func (e *estate) tell(events []event.Event) error {
@@ -260,7 +221,7 @@ func (e *estate) recall(ev *event.Event) {
 			}
 		}
 	case event.Progress:
-		e.vouched = max(e.vouched, ev.To)
+		e.teller.Recall(ev.To)
 	default:
 	}
 }

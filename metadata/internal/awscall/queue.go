@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -23,8 +22,7 @@ type Queue struct {
 	URL string
 	Log zerolog.Logger
 
-	mu    sync.Mutex
-	fault string
+	faults Faults
 }
 
 const (
@@ -48,7 +46,7 @@ func (q *Queue) Run(ctx context.Context, handle func(ctx context.Context, body s
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end has come
 		}
-		q.say(err)
+		q.note(err)
 		if err != nil {
 			if Pause(ctx, faultPause) != nil {
 				return nil //nolint:nilerr // the end has come
@@ -73,40 +71,16 @@ func (q *Queue) Run(ctx context.Context, handle func(ctx context.Context, body s
 		}
 		// What is not deleted comes again, and telling it twice changes nothing.
 		if _, err := q.API.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.URL, Entries: done}); err != nil && ctx.Err() == nil {
-			q.say(err)
+			q.note(err)
 		}
 	}
 	return nil
 }
 
-// say notes a fault, and logs when it changes.
-func (q *Queue) say(err error) {
-	text := ""
-	if err != nil {
-		text = StableText(err)
-	}
-	q.mu.Lock()
-	was := q.fault
-	q.fault = text
-	q.mu.Unlock()
-	switch text {
-	case was:
-	case "":
-		q.Log.Info().Str("queue", q.URL).Msg("the queue of changes can be read again")
-	default:
-		q.Log.Error().Str("queue", q.URL).Str("fault", text).Msg("the queue of changes cannot be read")
-	}
-}
+func (q *Queue) note(err error) { q.faults.Note(q.Log, "queue "+q.URL, err) }
 
 // Faults says why the queue cannot be read at present.
-func (q *Queue) Faults() []string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.fault == "" {
-		return nil
-	}
-	return []string{"queue " + q.URL + ": " + q.fault}
-}
+func (q *Queue) Faults() []string { return q.faults.List("") }
 
 // Check makes one call.
 func (q *Queue) Check(ctx context.Context) error {

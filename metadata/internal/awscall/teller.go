@@ -3,6 +3,7 @@ package awscall
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"dredge/metadata/event"
@@ -17,7 +18,8 @@ const (
 	tellMost = 1000
 )
 
-// Teller numbers the events of one source and hands them over. It is not safe for concurrent use: its owner's lock orders what is told.
+// Teller numbers the events of one source and hands them over, and keeps how far the source has told. It is not safe for concurrent use:
+// its owner's lock orders what is told.
 type Teller struct {
 	// Src is the source's name.
 	Src string
@@ -27,6 +29,9 @@ type Teller struct {
 
 	emit       event.Emit
 	epoch, seq int64
+	// vouched is the watermark, whole whether the last listing was complete: a source that fails is silent, so that nobody waits for it.
+	vouched int64
+	whole   bool
 }
 
 // Begin starts a new epoch, whose events go to emit.
@@ -49,8 +54,33 @@ func (t *Teller) Tell(events []event.Event) error {
 	return nil
 }
 
-// Vouch calls tell, which repeats a watermark if there is one to repeat, every ten seconds until ctx ends. The error is that of tell.
-func Vouch(ctx context.Context, tell func() error) error {
+// Complete notes a complete listing that vouches for everything up to a time, and returns the progress to tell behind it.
+func (t *Teller) Complete(upTo int64) event.Event {
+	t.Recall(upTo)
+	t.whole = true
+	return event.Event{Op: event.Progress, To: t.vouched}
+}
+
+// Fail notes a listing that did not come to its end.
+func (t *Teller) Fail() { t.whole = false }
+
+// Whole says whether the last listing was complete.
+func (t *Teller) Whole() bool { return t.whole }
+
+// Recall notes up to when an earlier life had told everything.
+func (t *Teller) Recall(upTo int64) { t.vouched = max(t.vouched, upTo) }
+
+// Vouch tells t's watermark again every ten seconds, as long as listings are complete, until ctx ends. lock is t's owner's. The error is
+// that of emit.
+func Vouch(ctx context.Context, lock sync.Locker, t *Teller) error {
+	again := func() error {
+		lock.Lock()
+		defer lock.Unlock()
+		if !t.whole || t.vouched == 0 {
+			return nil
+		}
+		return t.Tell([]event.Event{{Op: event.Progress, To: t.vouched}})
+	}
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
@@ -58,7 +88,7 @@ func Vouch(ctx context.Context, tell func() error) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := tell(); err != nil {
+			if err := again(); err != nil {
 				return err
 			}
 		}

@@ -1,9 +1,13 @@
 package awscall
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 )
 
@@ -58,23 +63,64 @@ func TestTeller(t *testing.T) {
 	}
 }
 
+// A watermark is told again while listings are complete, and never goes back.
 func TestVouch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun, gone := time.Now(), errors.New("gone")
-		var at []time.Duration
-		err := Vouch(t.Context(), func() error {
-			if at = append(at, time.Since(begun)); len(at) == 3 {
+		var told []string
+		tell := Teller{Src: "s", Now: time.Now, Events: prometheus.NewCounter(prometheus.CounterOpts{Name: "told"})}
+		var mu sync.Mutex
+		tell.Begin(func(events []event.Event) error {
+			told = append(told, fmt.Sprint(time.Since(begun), " ", events[0].Op, " ", events[0].To))
+			if len(told) == 3 {
 				return gone
 			}
 			return nil
 		})
-		if want := []time.Duration{10 * time.Second, 20 * time.Second, 30 * time.Second}; !errors.Is(err, gone) || !slices.Equal(at, want) {
-			t.Errorf("%v; told at %v, want %v", err, at, want)
+		ended := make(chan error, 1)
+		go func() { ended <- Vouch(t.Context(), &mu, &tell) }()
+		at := func(second int, f func()) {
+			<-time.After(time.Until(begun.Add(time.Duration(second) * time.Second)))
+			mu.Lock()
+			defer mu.Unlock()
+			f()
+		}
+		at(15, func() { tell.Recall(70) }) // known, but no listing of this life vouches for it
+		at(27, func() { tell.Complete(50) })
+		at(41, tell.Fail)
+		at(55, func() { tell.Complete(90) })
+		if err := <-ended; !errors.Is(err, gone) {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([]string{"30s progress 70", "40s progress 70", "1m0s progress 90"}, told); diff != "" || !tell.Whole() {
+			t.Error(diff)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := Vouch(ctx, func() error { return gone }); err != nil {
+		if err := Vouch(ctx, &mu, &tell); err != nil {
 			t.Errorf("the end of the context is the error %v", err)
 		}
 	})
+}
+
+// A fault is listed while it lasts, and logged when it changes, whatever request it was.
+func TestFaults(t *testing.T) {
+	var log bytes.Buffer
+	logger := zerolog.New(&log)
+	var f Faults
+	f.Note(logger, "flow-logs", nil)
+	for n := range 3 {
+		f.Note(logger, "listing", fmt.Errorf("EC2: RequestID: %d, denied", n))
+	}
+	f.Note(logger, "flow-logs", errors.New("slow"))
+	if diff := cmp.Diff([]string{"s: flow-logs: slow", "s: listing: EC2: denied"}, f.List("s: ")); diff != "" || !f.Has("listing") {
+		t.Error(diff)
+	}
+	f.Note(logger, "listing", nil)
+	if diff := cmp.Diff([]string{"flow-logs: slow"}, f.List("")); diff != "" || f.Has("listing") {
+		t.Error(diff)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 3 {
+		t.Errorf("%d lines were logged, want two faults and one end:\n%s", n, &log)
+	}
 }
