@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,7 +131,7 @@ type file struct {
 // completionsOf asks a binary for this machine for its shell completions.
 func completionsOf(ctx context.Context, work string) ([]file, error) {
 	binary := filepath.Join(work, "dredge")
-	if _, err := run(ctx, ".", nil, "go", "build", "-o", binary, "./cmd/dredge"); err != nil {
+	if err := build(ctx, ".", binary, runtime.GOOS, runtime.GOARCH); err != nil {
 		return nil, err
 	}
 	var out []file

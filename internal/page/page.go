@@ -3,6 +3,7 @@
 package page
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"io"
@@ -126,7 +127,7 @@ type Views struct {
 func Handlers(v Views) map[string]http.Handler {
 	serve := http.FileServerFS(files())
 	return map[string]http.Handler{
-		"GET /{$}":     serve,
+		"GET /{$}":     document("index.html"),
 		"GET /assets/": http.StripPrefix("/assets/", serve),
 		"GET /api/config": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -175,12 +176,28 @@ func files() fs.FS {
 	return sub
 }
 
+// lookupForm is the file that both pages hold in the place of its name: the form that asks about an address, and where the answers go.
+const lookupForm = "lookupform.html"
+
+// document serves one of the two pages.
+func document(name string) http.Handler {
+	read := func(name string) []byte {
+		data, err := fs.ReadFile(files(), name)
+		if err != nil {
+			panic("BUG: embedded page is missing: " + err.Error())
+		}
+		return data
+	}
+	whole := bytes.Replace(read(name), []byte("<!-- "+lookupForm+" -->"), read(lookupForm), 1)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(whole))
+	})
+}
+
 // LookupHandlers returns the page "look up an address", by ServeMux pattern. It asks /v1/ip of the same server.
 func LookupHandlers() map[string]http.Handler {
 	return map[string]http.Handler{
-		"GET /{$}": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			http.ServeFileFS(w, r, files(), "lookup.html")
-		}),
+		"GET /{$}":     document("lookup.html"),
 		"GET /assets/": http.StripPrefix("/assets/", http.FileServerFS(files())),
 	}
 }

@@ -66,6 +66,24 @@ func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 	}
 }
 
+// The form that asks about an address is the same on the page and on that of sonar.
+func TestBothPagesAskAboutAddresses(t *testing.T) {
+	alone := http.NewServeMux()
+	for pattern, h := range LookupHandlers() {
+		alone.Handle(pattern, h)
+	}
+	form, err := fs.ReadFile(files(), lookupForm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, mux := range map[string]http.Handler{"page": serve(), "sonar": alone} {
+		rec := get(t, mux, "/")
+		if body := rec.Body.String(); strings.Count(body, string(form)) != 1 || strings.Contains(body, lookupForm) || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/html") {
+			t.Errorf("%s: %s\n%s", name, rec.Header().Get("Content-Type"), body)
+		}
+	}
+}
+
 func TestStatusAnswersJSON(t *testing.T) {
 	rec := get(t, serve(), "/api/status")
 	var s Status

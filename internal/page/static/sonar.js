@@ -19,5 +19,6 @@ setOnAsk((ip, at, scope) => {
   history.replaceState(null, "", "?" + new URLSearchParams(Object.entries({ ip, at, scope }).filter(([, v]) => v)));
 });
 const given = new URLSearchParams(location.search);
+$("ip").focus();
 if (given.get("ip")) lookUp(given.get("ip"), given.get("at") ?? "", given.get("scope") ?? "");
 health();
