@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -29,10 +28,7 @@ func newCheckCmd() *cobra.Command {
 		Short: "Validate the configuration, try every connection, say what is wrong and what to write instead",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.Environ())
-			if err == nil {
-				err = c.ValidateService()
-			}
+			c, err := loadService(path)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -54,6 +55,9 @@ Exit code 0 means: the books balance, every line was delivered once, no name was
 const demoNamedShare = 0.97
 
 func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) (err error) {
+	if _, _, err := net.SplitHostPort(o.addr); err != nil {
+		return fmt.Errorf("--addr: %q is not host:port; write for example 127.0.0.1:8080", o.addr)
+	}
 	dir, err := os.MkdirTemp("", "dredge-demo-")
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -55,11 +56,14 @@ func (a *localRequest) ask(ctx context.Context, method, path string) ([]byte, er
 			base = "https" + strings.TrimPrefix(base, "http")
 		}
 	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("--url: %q is no address of a server; write it as http://127.0.0.1:9090", base)
+	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("--url %q: %w", base, err)
+		return nil, err
 	}
 	if login, ok := c.HTTP.Admin(); ok {
 		if err := login.Authorize(req); err != nil {

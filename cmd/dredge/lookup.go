@@ -68,7 +68,7 @@ const lookupTimeout = 5 * time.Minute
 func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut io.Writer) error {
 	ip, err := netip.ParseAddr(address)
 	if err != nil || ip.Zone() != "" {
-		return fmt.Errorf("%q is no IP address", address)
+		return fmt.Errorf("%q is no IP address; write one such as 10.0.0.1 or 2001:db8::1", address)
 	}
 	at := int64(0)
 	if o.at != "" {

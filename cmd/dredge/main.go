@@ -74,5 +74,24 @@ Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
 		newDocsCmd(),
 		newVersionCmd(),
 	)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists the flags", err, cmd.CommandPath())
+	})
+	sayUsage(root)
 	return root
+}
+
+// sayUsage has every command below root say how it is written when its arguments do not fit.
+func sayUsage(root *cobra.Command) {
+	for _, cmd := range root.Commands() {
+		sayUsage(cmd)
+		if fits := cmd.Args; fits != nil {
+			cmd.Args = func(cmd *cobra.Command, args []string) error {
+				if err := fits(cmd, args); err != nil {
+					return fmt.Errorf("%w; write `%s`", err, cmd.UseLine())
+				}
+				return nil
+			}
+		}
+	}
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"dredge/config"
@@ -16,13 +14,7 @@ func newRunCmd() *cobra.Command {
 		Short: "Run the service: Kinesis shards and files in S3 in, named flows out",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			load := func() (config.Config, error) {
-				c, err := config.Load(path, os.Environ())
-				if err != nil {
-					return c, err
-				}
-				return c, c.ValidateService()
-			}
+			load := func() (config.Config, error) { return loadService(path) }
 			c, err := load()
 			if err != nil {
 				return err
