@@ -6,19 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"dredge/config"
+	"dredge/consumer/text"
 	"dredge/sink"
+	"dredge/sink/file"
 	"dredge/sink/kafka"
 )
 
@@ -93,39 +91,33 @@ func (l *letterChoice) each(ctx context.Context, c config.Config, files []string
 	return unreadable, nil
 }
 
-// letterFiles are the files that dead_letter.file has made: the file itself, those that rotation has named, and those being written.
+// letterFiles are the files that dead_letter.file has made.
 func letterFiles(path string) ([]string, error) {
-	if path == "-" {
+	if path == file.Stdout {
 		return nil, errors.New("dead_letter.file.path: is standard output; name the file that you sent it to")
 	}
-	ext := filepath.Ext(path)
-	var all []string
-	for _, pattern := range []string{path, path + ".partial", strings.TrimSuffix(path, ext) + "-*" + ext, strings.TrimSuffix(path, ext) + "-*" + ext + ".partial"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("dead_letter.file.path: %w", err)
-		}
-		all = append(all, found...)
+	all, err := file.Written(path)
+	if err != nil {
+		return nil, fmt.Errorf("dead_letter.file.path: %w", err)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("dead_letter.file.path: there is no %q yet: nothing was dead-lettered", path)
 	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+	return all, nil
 }
 
+// readLines calls f with each line of a file, which may be compressed.
 func readLines(path string, f func([]byte) error) error {
-	file, err := os.Open(path)
+	raw, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	var in io.Reader = file
-	if strings.HasSuffix(strings.TrimSuffix(path, ".partial"), ".gz") {
-		if in, err = gzip.NewReader(file); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
+	defer raw.Close()
+	in, err := text.Decompressed(raw)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
+	defer in.Close()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, sink.MaxLetterLine)
 	for lines.Scan() {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,6 +103,32 @@ func TestDLQReplay(t *testing.T) {
 	}
 	if d := cmp.Diff(rowIDs(t, want.String()), rowIDs(t, rows.String())); d != "" {
 		t.Errorf("rows (-at once +from letters):\n%s", d)
+	}
+}
+
+// The letters of a configuration are found however their file is compressed and rotated, and its neighbours are not taken for them.
+func TestDLQFindsItsFiles(t *testing.T) {
+	flows := write(t, "flows.log", "no flow\n")
+	for _, c := range []struct{ name, more string }{
+		{"dead", ""}, {"dead.jsonl", ""}, {"dead.jsonl.gz", ""}, {"dead.jsonl.zst", ""}, {"dead[1].jsonl", ", rotate_age: 1h"}, {"dead", ", rotate_age: 1h"},
+		{"dead.jsonl.gz", ", rotate_age: 1h"}, {"dead.jsonl.zst", ", rotate_bytes: 1000"},
+	} {
+		dir := t.TempDir()
+		for _, other := range []string{"dead-other.jsonl.gz", "dead-other", "dead-20260101T000000.000Z-x.jsonl.zst", "dead[1]-.jsonl", "dead-20260101T000000.000Z-0001.txt"} {
+			if err := os.WriteFile(filepath.Join(dir, other), []byte("not ours\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		config := write(t, "dredge.yaml", fmt.Sprintf("dead_letter: {type: file, file: {path: %q%s}}", filepath.Join(dir, c.name), c.more))
+		var out bytes.Buffer
+		// An input that was rejected is an error of replay's.
+		_ = runReplay(t.Context(), replayOptions{config: config, out: "-"}, []string{flows}, nil, &out, io.Discard)
+		cmd := newRootCmd()
+		cmd.SetOut(&out)
+		cmd.SetArgs([]string{"dlq", "list", "-c", config})
+		if err := cmd.ExecuteContext(t.Context()); err != nil || strings.Count(out.String(), "field_count") != 1 {
+			t.Errorf("%s%s: error %v, list says\n%s", c.name, c.more, err, out.String())
+		}
 	}
 }
 

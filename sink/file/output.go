@@ -2,12 +2,14 @@ package file
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +22,9 @@ import (
 
 // partial is the ending of a file that is still being written.
 const partial = ".partial"
+
+// rotationTime is how the names of rotated files tell when they were begun.
+const rotationTime = "20060102T150405.000Z"
 
 // handle is an open file.
 type handle interface {
@@ -161,7 +166,7 @@ func (o *output) begin() error {
 	if o.cfg.rotates() {
 		o.number++
 		stem, ext := splitExt(o.cfg.Path)
-		name = fmt.Sprintf("%s-%s-%04d%s", stem, time.Now().UTC().Format("20060102T150405.000Z"), o.number, ext)
+		name = fmt.Sprintf("%s-%s-%04d%s", stem, time.Now().UTC().Format(rotationTime), o.number, ext)
 	} else if _, err := os.Lstat(name); err == nil {
 		return &stream.PermanentError{Err: fmt.Errorf(
 			"path: %q exists and is compressed, so it cannot be continued; remove it, write another path, or set rotate_age", name)}
@@ -328,6 +333,43 @@ func splitExt(path string) (stem, ext string) {
 		return path, ""
 	}
 	return dir + name, "." + rest
+}
+
+// Written returns the files that an output of path has made, in order of their names: the file itself, those that rotation
+// has named, and those that are being written or were left by a crash.
+func Written(path string) ([]string, error) {
+	stem, ext := splitExt(path)
+	dir, base := filepath.Split(stem)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), partial)
+		if name != base+ext && !rotatedName(name, base, ext) {
+			continue
+		}
+		if !e.IsDir() {
+			all = append(all, dir+e.Name())
+		}
+	}
+	return all, nil
+}
+
+func rotatedName(name, base, ext string) bool {
+	rest, ok := strings.CutPrefix(name, base+"-")
+	rest, ends := strings.CutSuffix(rest, ext)
+	when, number, cut := strings.Cut(rest, "-")
+	if !ok || !ends || !cut {
+		return false
+	}
+	_, badTime := time.Parse(rotationTime, when)
+	_, badNumber := strconv.ParseUint(number, 10, 32)
+	return badTime == nil && badNumber == nil
 }
 
 // compressor makes a block into one piece that can be read alone. What it returns is valid until the next call.
