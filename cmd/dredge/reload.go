@@ -164,14 +164,15 @@ func (r *reloads) problems() []string {
 // writeYAML writes the configuration in force, and as comments before it why a later one is not.
 func (r *reloads) writeYAML(w io.Writer) error {
 	since, refused := r.config.Standing()
-	head := fmt.Sprintf("# read at %s\n", since.UTC().Format(time.RFC3339))
+	var head strings.Builder
+	fmt.Fprintf(&head, "# read at %s\n", since.UTC().Format(time.RFC3339))
 	if refused != nil {
-		head += fmt.Sprintf("# refused at %s:\n", refused.At.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&head, "# refused at %s:\n", refused.At.UTC().Format(time.RFC3339))
 		for line := range strings.SplitSeq(refused.Err.Error(), "\n") {
-			head += "#   " + line + "\n"
+			head.WriteString("#   " + line + "\n")
 		}
 	}
-	if _, err := io.WriteString(w, head); err != nil {
+	if _, err := io.WriteString(w, head.String()); err != nil {
 		return err
 	}
 	return r.config.Current().WriteYAML(w)
