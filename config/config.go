@@ -100,7 +100,7 @@ func (c Config) Validate() error {
 // ValidateService is what `dredge run` needs beyond Validate.
 func (c Config) ValidateService() error {
 	if c.Sink.Type == SinkDruid && c.S3.Enabled() {
-		return errors.New("sink.type: druid records its batches in the leases of Kinesis shards, and S3 has none; write kafka, or put files of the bucket in place with dredge replay --replace")
+		return errors.New("sink.type: druid records its batches in the leases of Kinesis shards, and S3 has none; write kafka, or put files of the bucket in place with dredge backfill --replace")
 	}
 	if c.S3.Enabled() && reflect.DeepEqual(c.Kinesis, kinesis.DefaultConfig()) {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,10 +27,12 @@ import (
 	"dredge/internal/telemetry"
 	"dredge/metadata/idlog"
 	"dredge/metadata/store"
+	druidsink "dredge/sink/druid"
 )
 
 type backfillOptions struct {
 	config, run, out, topic string
+	replace                 string // a span of time, T1..T2
 	span                    timeSpan
 	prefixes                []string
 	accounts, regions       []string
@@ -51,6 +54,10 @@ the work; --run with another name reads everything once more.
 of identity (identity.store.retention), when nobody knows any more who had which address, unless --unattributed is given;
 rows then say before-retention. It refuses to write where rows may be already: give it a topic of its own (--topic), a file
 (--out), or --append if rows may stand there twice.
+
+--replace has the rows take the place of all that Druid holds of whole hours of flow time, in both grains, once every file was
+read; rows of other hours are left out. Files of flows that began in these hours come up to a quarter of an hour later, so --to
+must be that much later. Such a run is whole or nothing: it does not go on where an earlier one ended.
 
 --dry-run lists, and prints files, bytes and what AWS will charge, about.`,
 		Args: cobra.NoArgs,
@@ -75,6 +82,7 @@ rows then say before-retention. It refuses to write where rows may be already: g
 	f.StringVar(&o.run, "run", "", "name of this reading in the ledger; made of the other flags when empty")
 	f.StringVarP(&o.out, "out", "o", "", "file to write rows to instead of the sink, - for standard output")
 	f.StringVar(&o.topic, "topic", "", "Kafka topic for raw rows instead of sink.kafka.topic")
+	f.StringVar(&o.replace, "replace", "", "replace these whole hours of flow time in Druid, T1..T2")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only list; print files, bytes and cost")
 	f.BoolVar(&o.appendRows, "append", false, "write where rows of that time may be already")
 	f.BoolVar(&o.unattributed, "unattributed", false, "read what is older than identity remembers; its rows name no private end")
@@ -105,10 +113,33 @@ func (o backfillOptions) backfillConfig(c *config.Config, now time.Time) (s3.Bac
 	return b, b.Validate()
 }
 
+// stragglers is how long after the beginning of a flow its file comes at most: an aggregation of ten minutes, and AWS's delay.
+const stragglers = 15 * time.Minute
+
+// replacing applies --replace to b: what has to be read for it, and a run of its own, as rows that were only taken stand in no ledger.
+func (o backfillOptions) replacing(b *s3.BackfillConfig, now time.Time) (hours span, err error) {
+	if hours, err = parseSpan("replace", o.replace, now); err != nil || hours.isZero() {
+		return hours, err
+	}
+	switch {
+	case o.run != "" || o.out != "" || o.topic != "" || o.appendRows:
+		return hours, errors.New("--replace: goes with none of --run, --out, --topic and --append: its rows take the place of others, all at once")
+	case b.From.After(hours.from) || b.To.Before(hours.to.Add(stragglers)):
+		return hours, fmt.Errorf("--replace: flows of these hours stand in files from %s to %s; write that as --from and --to, or more",
+			hours.from.Format(time.RFC3339), hours.to.Add(stragglers).Format(time.RFC3339))
+	}
+	b.Run += "-" + strconv.FormatInt(now.UnixMilli(), 36)
+	return hours, nil
+}
+
 func runBackfill(ctx context.Context, o backfillOptions, c config.Config, clients awsClients, out, errOut io.Writer) error {
 	now := time.Now()
 	topic := c.Sink.Kafka.Topic
 	b, err := o.backfillConfig(&c, now)
+	if err != nil {
+		return err
+	}
+	hours, err := o.replacing(&b, now)
 	if err != nil {
 		return err
 	}
@@ -127,26 +158,46 @@ func runBackfill(ctx context.Context, o backfillOptions, c config.Config, client
 	if err := o.remembered(c, b.From, now); err != nil {
 		return err
 	}
-	if err := o.mayWrite(ctx, c, topic, b.Selection); err != nil {
-		return err
-	}
 	log := telemetry.NewLogger(telemetry.LogConfig{Level: "warn", Format: "auto"}, errOut, isTerminal(errOut))
 	reg := telemetry.NewRegistry()
-	outputs, err := newOutputs(c, out, &workerLeases{}, log, reg)
+	f := filling{backfillOptions: o, config: c, hours: hours, plan: plan, lister: files, errOut: errOut}
+	if hours.isZero() {
+		if err := o.mayWrite(ctx, c, topic, b.Selection); err != nil {
+			return err
+		}
+		var leases sinkLeases = &workerLeases{} // of no worker: slots have none
+		if c.Sink.Type == config.SinkDruid {
+			leases = nil
+		}
+		f.outputs, err = newOutputs(c, out, leases, log, reg)
+	} else {
+		f.outputs, f.replacement, err = newReplacement(c, hours, log, reg)
+	}
 	if err != nil {
 		return err
 	}
-	if err := outputs.check(ctx); err != nil {
-		return errors.Join(err, outputs.close())
+	if err := f.outputs.check(ctx); err != nil {
+		return errors.Join(err, f.outputs.close())
 	}
-	books, err := o.read(ctx, c, b, plan, s3.WorkerDeps{Store: files, Ledger: ledger, Slots: outputs.slots, IsHeader: flowlog.IsHeader, Log: log, Metrics: reg}, files, outputs, reg, errOut)
-	return errors.Join(err, outputs.close(), books)
+	books, err := f.read(ctx, b, s3.WorkerDeps{Store: files, Ledger: ledger, Slots: f.outputs.slots, IsHeader: flowlog.IsHeader, Log: log, Metrics: reg}, reg)
+	return errors.Join(err, f.outputs.close(), books)
+}
+
+// filling is a backfill that is allowed and may begin.
+type filling struct {
+	backfillOptions
+	config      config.Config
+	hours       span // to be replaced
+	plan        s3.Plan
+	lister      s3.Lister
+	outputs     *outputs
+	replacement *druidsink.Replacement // nil when rows are added
+	errOut      io.Writer
 }
 
 // read does the work. balance says what is wrong with the books.
-func (o backfillOptions) read(
-	ctx context.Context, c config.Config, b s3.BackfillConfig, plan s3.Plan, d s3.WorkerDeps, lister s3.Lister, outputs *outputs, reg *prometheus.Registry, errOut io.Writer,
-) (balance, err error) {
+func (f *filling) read(ctx context.Context, b s3.BackfillConfig, d s3.WorkerDeps, reg *prometheus.Registry) (balance, err error) {
+	c := f.config
 	known, err := loadIdentity(ctx, c, d.Log, reg)
 	if err != nil {
 		return nil, err
@@ -155,7 +206,7 @@ func (o backfillOptions) read(
 		return nil, err
 	}
 	known.Trim(time.Now()) // what a service would have forgotten names nobody here either
-	deps := coreDeps{sink: outputs.sink, deadLetter: outputs.deadLetter, identity: known, log: d.Log, reg: reg}
+	deps := coreDeps{sink: f.outputs.sink, deadLetter: f.outputs.deadLetter, identity: known, log: d.Log, reg: reg}
 	if public, err := loadPublic(ctx, c); err != nil {
 		return nil, err
 	} else if public != nil {
@@ -166,22 +217,28 @@ func (o backfillOptions) read(
 		return nil, err
 	}
 	d.Processor, d.Budget = processor(core.pipeline), core.pipeline.Budget()
-	fill, err := s3.NewBackfill(b, lister, d)
+	fill, err := s3.NewBackfill(b, f.lister, d)
 	if err != nil {
 		return nil, err
 	}
 	var shown errgroup.Group
 	showing, stop := context.WithCancel(ctx)
-	shown.Go(func() error { showBackfill(showing, errOut, plan, fill.Progress); return nil })
+	shown.Go(func() error { showBackfill(showing, f.errOut, f.plan, fill.Progress); return nil })
 	err = fill.Run(ctx)
 	stop()
 	_ = shown.Wait() // it returns no error
 	snapshot := core.pipeline.Books().Snapshot()
-	printBooks(errOut, snapshot, core.pipeline.Rejects())
+	printBooks(f.errOut, snapshot, core.pipeline.Rejects())
 	at := fill.Progress()
-	fmt.Fprintf(errOut, "run %s: %d files read, %d of them quarantined\n", b.Run, at.Files, at.Quarantined)
+	fmt.Fprintf(f.errOut, "run %s: %d files read, %d of them quarantined\n", b.Run, at.Files, at.Quarantined)
 	if err == nil && at.Quarantined > 0 {
 		err = fmt.Errorf("%d files could not be read; the items backfill:%s:file:… of the ledger %s have the reasons", at.Quarantined, b.Run, c.S3.LedgerTable)
+	}
+	if f.replacement != nil {
+		if err == nil && at.Lost > 0 {
+			err = fmt.Errorf("the claims on %d mouthfuls were lost, so rows may have been taken twice; run it again", at.Lost)
+		}
+		err = publish(ctx, f.replacement, f.hours, err, core.pipeline, f.errOut)
 	}
 	return snapshot.CheckAtRest(), err
 }
@@ -220,7 +277,7 @@ func (o backfillOptions) mayWrite(ctx context.Context, c config.Config, topic st
 		return fmt.Errorf("ask whether there are rows already: %w", err)
 	}
 	if n > 0 {
-		return fmt.Errorf("datasource %s has %d rows from %s to %s already; write --topic with one of their own, or --append to have them twice",
+		return fmt.Errorf("datasource %s has %d rows from %s to %s already; replace whole hours with --replace, write --topic with one of their own, or --append to have them twice",
 			c.Druid.Datasources.Raw, n, s.From.Format(time.RFC3339), s.To.Format(time.RFC3339))
 	}
 	return nil

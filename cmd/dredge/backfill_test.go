@@ -3,16 +3,25 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
 	"dredge/config"
+	"dredge/druid/druidtest"
 	"dredge/internal/awsfake"
+	"dredge/internal/blob"
+	"dredge/metadata/event"
+	"dredge/metadata/idlog"
 )
 
 // lastWeek is a bucket with the flow logs of a day of last week: two accounts, three files each, in which 10.0.0.1 talks to 10.0.0.2. On that
@@ -175,4 +184,137 @@ func TestBackfill(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// intoLog moves the events of the identity file into an identity log, which is all that identity has then.
+func intoLog(t *testing.T, c *config.Config) {
+	t.Helper()
+	text, err := os.ReadFile(c.Identity.File.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []event.Event
+	for line := range bytes.Lines(text) {
+		var e event.Event
+		if err := (event.Parser{}).Parse(bytes.TrimSpace(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	url := "file://" + t.TempDir()
+	bucket, err := blob.New(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bucket.Close()
+	w, err := idlog.NewWriter(c.Identity.LogSettings, idlog.Tracker, c.Identity.Store.Retention, idlog.WriterDeps{Bucket: bucket, Logger: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Emit(t.Context(), events); err != nil {
+		t.Fatal(err)
+	}
+	w.SetLoaded()
+	over, end := context.WithCancel(t.Context())
+	end() // it writes what it has and ends
+	if err := w.Run(over); err != nil {
+		t.Fatal(err)
+	}
+	c.Identity.File.Path, c.Identity.Logs = "", []idlog.Config{{URL: url}}
+}
+
+// landed are the sums of a table in Druid, and its rows by the application of their source.
+type landed struct {
+	Rows, Bytes, Packets, RowsIn int64
+	Apps                         map[string]int
+}
+
+func landedIn(t *testing.T, cluster *druidtest.Cluster, table string) landed {
+	t.Helper()
+	out := landed{Apps: map[string]int{}}
+	for _, r := range cluster.Rows(table) {
+		var row struct {
+			App     string `json:"src_app"`
+			Bytes   int64  `json:"bytes"`
+			Packets int64  `json:"packets"`
+			RowsIn  int64  `json:"rows_in"`
+		}
+		if err := json.Unmarshal([]byte(r.Line), &row); err != nil {
+			t.Fatal(err)
+		}
+		out.Rows, out.Bytes, out.Packets, out.RowsIn = out.Rows+1, out.Bytes+row.Bytes, out.Packets+row.Packets, out.RowsIn+row.RowsIn
+		out.Apps[row.App]++
+	}
+	return out
+}
+
+// B7 in Druid: last week's hours, which landed when nobody knew the owners, are done again. The sums of both grains are what they were, and
+// the owners are those of then, from the identity log. Nothing changes when a file cannot be read, and nothing past the retention of identity.
+func TestB7BackfillReplacesHours(t *testing.T) {
+	c, srv, day := lastWeek(t)
+	cluster := druidtest.New()
+	cluster.TaskTime, cluster.HandOff = 0, 0
+	druid := httptest.NewServer(cluster)
+	defer druid.Close()
+	c.Druid.Overlord = druid.URL
+	c.Sink.Type = config.SinkDruid
+	c.Sink.Druid.Objects, c.Sink.Druid.Minute = "file://"+t.TempDir(), true
+	c.Sink.Druid.PollInterval, c.Sink.Druid.BatchInterval = 100*time.Millisecond, time.Second
+	c.Identity.Store.Retention = 14 * 24 * time.Hour
+	unknown := c
+	unknown.Identity.File.Path = ""
+	intoLog(t, &c)
+	run := func(o backfillOptions, c config.Config) error {
+		t.Helper()
+		var errOut bytes.Buffer
+		if err := runBackfill(t.Context(), o, c, testClients(c), nil, &errOut); err != nil {
+			return fmt.Errorf("%w\n%s", err, errOut.String())
+		}
+		return nil
+	}
+	o := backfillOf(day)
+	if err := run(o, unknown); err != nil {
+		t.Fatal(err)
+	}
+	raw, minute := landedIn(t, cluster, "flows_raw"), landedIn(t, cluster, "flows_1m")
+	if raw.Rows != 60 || minute.RowsIn != 60 || raw.Apps["unknown"] != 60 {
+		t.Fatalf("before: %+v, %+v", raw, minute)
+	}
+	same := func(what string) {
+		t.Helper()
+		if diff := cmp.Diff([]landed{raw, minute}, []landed{landedIn(t, cluster, "flows_raw"), landedIn(t, cluster, "flows_1m")}); diff != "" {
+			t.Errorf("%s changed Druid (-before +after):\n%s", what, diff)
+		}
+	}
+	refused := func(what, want string, o backfillOptions, c config.Config) {
+		t.Helper()
+		if err := run(o, c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+		same(what)
+	}
+	refused("adding to rows that are there", "has 60 rows", o, c)
+	o.replace = o.span.from + ".." + o.span.to
+	refused("reading too little", "flows of these hours stand in files from", o, c)
+	o.span.to = day.Add(24*time.Hour + stragglers).Format(time.RFC3339)
+	forgotten := c
+	forgotten.Identity.Store.Retention = 24 * time.Hour
+	refused("a time that identity has forgotten", "identity.store.retention is 24h0m0s", o, forgotten)
+	named := o
+	named.run = "again"
+	refused("going on with a replacement", "goes with none of --run", named, c)
+	order := srv.Inject(awsfake.Fault{Op: "GetObject", Kind: awsfake.Failure, Code: "NoSuchKey", Status: 404, Times: 1})
+	refused("a file that is gone", "nothing was replaced", o, c)
+	order.Remove()
+
+	if err := run(o, c); err != nil {
+		t.Fatal(err)
+	}
+	raw.Apps = map[string]int{"then": 60}
+	after := landedIn(t, cluster, "flows_1m")
+	if n := after.Apps["then"]; n != int(after.Rows) {
+		t.Errorf("rolled-up rows by source: %v", after.Apps)
+	}
+	minute.Apps, minute.Rows = after.Apps, after.Rows // how many rows a sum is cut into is nothing to hold
+	same("the hours done again")
 }

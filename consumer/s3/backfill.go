@@ -125,12 +125,15 @@ type Progress struct {
 	Files, Bytes, Before int64
 	// Quarantined files could not be read; the ledger has the reasons.
 	Quarantined int64
+	// Lost is how many mouthfuls were another's, or could be, while they were read: their rows may have been delivered twice.
+	Lost int64
 }
 
 // Progress may be called while Run runs.
 func (b *Backfill) Progress() Progress {
 	return Progress{
 		Files: b.worker.filesOver.Load(), Bytes: b.worker.bytesOver.Load(), Before: b.before.Load(), Quarantined: b.worker.quarantined.Load(),
+		Lost: b.worker.lost.Load(),
 	}
 }
 

@@ -50,6 +50,7 @@ type Worker struct {
 	ready  atomic.Bool
 	// filesOver and bytesOver count the files that are read to their end or quarantined, and their bytes in S3.
 	filesOver, bytesOver, quarantined atomic.Int64
+	lost                              atomic.Int64 // claims
 	seen                              sizes
 }
 
@@ -246,8 +247,7 @@ func (w *Worker) read(ctx context.Context, j *job, msg types.Message) error {
 	stopKeeping()
 	keeping.Wait()
 	if errors.Is(context.Cause(life), errLost) {
-		w.m.lost.Inc()
-		j.place.spoil()
+		w.loses(j)
 		return fmt.Errorf("mouthful %q: %w", j.m.ID, errLost)
 	}
 	return w.end(ctx, j, msg)
@@ -362,8 +362,7 @@ func (w *Worker) end(ctx context.Context, j *job, msg types.Message) error {
 			break
 		}
 		if errors.Is(err, errLost) || time.Now().After(j.until) || retry.Sleep(soon, again.Next()) != nil {
-			w.m.lost.Inc()
-			j.place.spoil()
+			w.loses(j)
 			return err
 		}
 	}
@@ -386,6 +385,13 @@ func (w *Worker) end(ctx context.Context, j *job, msg types.Message) error {
 		return errors.Join(fmt.Errorf("mouthful %q: %w", j.m.ID, j.fault), err)
 	}
 	return err
+}
+
+// loses counts that the claim on a mouthful was lost, and ends the slot that had it.
+func (w *Worker) loses(j *job) {
+	w.m.lost.Inc()
+	w.lost.Add(1)
+	j.place.spoil()
 }
 
 func (w *Worker) deleteMessage(ctx context.Context, msg types.Message) error {

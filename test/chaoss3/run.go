@@ -17,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"dredge/internal/awsfake"
 	"dredge/test/internal/trial"
@@ -28,6 +29,9 @@ const (
 	table       = "ledger"
 	// drainTime is how long what is left may take after the last file: announcements that a killed gatherer held show again after three minutes.
 	drainTime = 8 * time.Minute
+	// commitTime is how long the broker takes to commit: long enough for a kill to find a mouthful of which some files are committed and
+	// others are not.
+	commitTime = 200 * time.Millisecond
 	// countTime is how long the reading back of all rows may take.
 	countTime = 5 * time.Minute
 )
@@ -106,6 +110,11 @@ func (p *plan) run(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	defer s.cluster.Close()
+	s.cluster.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+		s.cluster.KeepControl()
+		s.cluster.SleepControl(func() { <-time.After(commitTime) })
+		return nil, nil, false
+	})
 	s.aws.S3().CreateBucket("flows", false)
 	s.aws.SQS().CreateQueue("files")
 	for range 2 { // each file is announced twice
