@@ -20,6 +20,7 @@ test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outsid
 full: ## the acceptance tests at their full numbers, where make test runs smaller ones
 	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestS3$$|TestS10$$|TestJ8' ./metadata/store
 	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestB2' ./consumer/s3
+	DREDGE_FULL=1 $(GO) test -count=1 -timeout 30m -v -run 'TestB6' ./test/scenario
 
 truth: ## names against the simulator's ground truth, with the joins of others beside; a dated report with REPORT=file
 	$(GO) run ./test/truth $(if $(REPORT),-report $(REPORT)) $(ARGS)
