@@ -44,7 +44,7 @@ func writeLog(t *testing.T, url string, s *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
+	defer bucket.Close() //nolint:errcheck // a directory
 	settings := idlog.DefaultSettings()
 	settings.SnapshotInterval = time.Second
 	w, err := idlog.NewWriter(settings, idlog.Tracker, time.Hour, idlog.WriterDeps{Bucket: bucket, Logger: zerolog.Nop(), Snapshotter: idlog.NewFold(time.Hour), State: s})

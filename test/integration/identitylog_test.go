@@ -44,7 +44,7 @@ func TestIdentityLogInS3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
+	defer bucket.Close() //nolint:errcheck // everything was written
 	// A term of the leader is an object that only one can create: S3's conditional write.
 	if err := bucket.Create(t.Context(), "other/once", []byte("first")); err != nil {
 		t.Fatal(err)
