@@ -20,6 +20,7 @@ import (
 type churn struct {
 	s      *Store
 	window time.Duration // of the retention
+	pool   int           // addresses that change hands
 	now    time.Time
 	n      int         // changes so far
 	holder map[int]int // who holds an address of the pool: the number of the change
@@ -28,11 +29,12 @@ type churn struct {
 	apply  func(e event.Event)
 }
 
+// churnPool is how many addresses change hands where one does so each second: each stays with its pod for half an hour.
 const churnPool = 2000
 
-func newChurn(t testing.TB, window time.Duration) *churn {
+func newChurn(t testing.TB, window time.Duration, pool int) *churn {
 	t.Helper()
-	c := &churn{window: window, now: time.UnixMilli(1_700_000_000_000), holder: map[int]int{}, since: map[int]int64{}, end: map[int]int64{}}
+	c := &churn{window: window, pool: pool, now: time.UnixMilli(1_700_000_000_000), holder: map[int]int{}, since: map[int]int64{}, end: map[int]int64{}}
 	cfg := metadata.DefaultConfig()
 	cfg.Retention = window
 	s, err := New(cfg, Dependencies{Now: func() time.Time { return c.now }})
@@ -55,7 +57,7 @@ func churnApp(n int) string { return fmt.Sprint("app-", n/50) }
 func (c *churn) change() {
 	c.n++
 	n, at := c.n, c.now.UnixMilli()
-	slot := n % churnPool
+	slot := n % c.pool
 	ip := benchIP(slot).String()
 	pod := func(n int) string { return fmt.Sprint("pod-", n) }
 	if old, held := c.holder[slot]; held {
@@ -108,7 +110,7 @@ func TestS10(t *testing.T) {
 	if os.Getenv("DREDGE_FULL") != "" {
 		rate = 50
 	}
-	c := newChurn(t, time.Hour)
+	c := newChurn(t, time.Hour, int(rate*churnPool))
 	empty := liveHeap()
 	var steady Size
 	steadyHeap := 0.0
@@ -164,7 +166,7 @@ func TestS10(t *testing.T) {
 func (c *churn) check(t *testing.T) {
 	t.Helper()
 	sc, named := c.s.Scope("vpc-1"), 0
-	for slot := range churnPool {
+	for slot := range c.pool {
 		n, held := c.holder[slot]
 		if !held {
 			continue
@@ -184,14 +186,14 @@ func (c *churn) check(t *testing.T) {
 			t.Fatalf("address %d before the window: %+v", slot, a)
 		}
 	}
-	if named < churnPool/2 {
+	if named < c.pool/2 {
 		t.Fatalf("only %d addresses were asked for", named)
 	}
 }
 
 // Readers and writers go on while owners are swept and their handles given to others: nobody is ever named for somebody else.
 func TestSweepUnderReaders(t *testing.T) {
-	c := newChurn(t, 10*time.Minute)
+	c := newChurn(t, 10*time.Minute, churnPool)
 	c.hour(2)
 	sc := c.s.Scope("vpc-1")
 	var mu sync.Mutex // guards what the readers know of the truth: the number of a pod is in its name, and so is its application
@@ -242,7 +244,7 @@ func TestSweepUnderReaders(t *testing.T) {
 
 // Whoever never had an address is kept: traffic may show one at any time.
 func TestDescribedOwnersAreKept(t *testing.T) {
-	c := newChurn(t, 10*time.Minute)
+	c := newChurn(t, 10*time.Minute, churnPool)
 	c.apply(event.Event{Op: event.Describe, Owner: "eni:eni-quiet", From: 1, WL: &event.Workload{App: "quiet"}})
 	c.hour(0.1)
 	at := c.now.UnixMilli()
