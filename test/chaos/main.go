@@ -141,6 +141,13 @@ func run(ctx context.Context) error {
 		return err
 	}
 	p.logs = dir
+	sound := false
+	defer func() {
+		// After the servers have ended: their pids are in there.
+		if sound {
+			_ = os.RemoveAll(dir) // it is a folder for temporary files
+		}
+	}()
 	if p.binary, err = trial.Build(ctx, dir, ""); err != nil {
 		return err
 	}
@@ -175,7 +182,8 @@ func run(ctx context.Context) error {
 		if err := errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...); err != nil {
 			return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
 		}
-		return os.RemoveAll(dir)
+		sound = true
+		return nil
 	}
 	text, verdict := write(p, result, controls, started)
 	return trial.Finish(text, report, dir, verdict)
