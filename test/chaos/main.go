@@ -141,13 +141,6 @@ func run(ctx context.Context) error {
 		return err
 	}
 	p.logs = dir
-	sound := false
-	defer func() {
-		// After the servers have ended: their pids are in there.
-		if sound {
-			_ = os.RemoveAll(dir) // it is a folder for temporary files
-		}
-	}()
 	if p.binary, err = trial.Build(ctx, dir, ""); err != nil {
 		return err
 	}
@@ -155,13 +148,12 @@ func run(ctx context.Context) error {
 		if p.brokers, err = startBrokers(ctx, nodes, filepath.Join(dir, "kafka")); err != nil {
 			return err
 		}
-		defer p.brokers.stop() //nolint:errcheck // nothing depends on it any more
+		defer func() { _ = p.end() }() // after an error; nothing depends on it any more
 	}
 	if druid {
 		if p.druid, err = startDruid(ctx, filepath.Join(dir, "druid")); err != nil {
 			return err
 		}
-		defer p.druid.stop() //nolint:errcheck // as above
 	}
 	controls := slices.DeleteFunc(brokenBuilds(p), func(b broken) bool {
 		return control == 0 || only != "" && !slices.Contains(strings.Split(only, ","), b.tag)
@@ -182,11 +174,21 @@ func run(ctx context.Context) error {
 		if err := errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...); err != nil {
 			return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
 		}
-		sound = true
-		return nil
+		return errors.Join(p.end(), os.RemoveAll(dir))
 	}
 	text, verdict := write(p, result, controls, started)
-	return trial.Finish(text, report, dir, verdict)
+	return trial.Finish(text, report, dir, errors.Join(verdict, p.end()))
+}
+
+// end ends the servers. Their pids are in the run's folder, so that must be there still; once more does nothing.
+func (p plan) end() (err error) {
+	if p.druid != nil {
+		err = p.druid.stop()
+	}
+	if p.brokers != nil {
+		err = errors.Join(err, p.brokers.stop())
+	}
+	return err
 }
 
 // control runs a build that is wrong on purpose for a while.
