@@ -1,7 +1,7 @@
 // The page: shows one view at a time, named in the address behind #, and asks for what that view needs. Keys 1 to 9 choose a
 // view, / goes to its filter.
 import * as coverage from "./coverage.js";
-import { $, ask, element } from "./dom.js";
+import { $, ask, element, prose } from "./dom.js";
 import { duration } from "./format.js";
 import { lookUp } from "./lookup.js";
 import { draw as drawOverview } from "./overview.js";
@@ -21,8 +21,14 @@ function drawHead(s) {
   $("health").className = "pill " + (well ? "good" : "bad");
   $("problems").hidden = well;
   const list = element("ul");
-  list.append(...s.problems.map((p) => element("li", "", p)));
-  $("problems").replaceChildren(list);
+  for (const p of s.problems) {
+    const item = element("li");
+    item.append(...prose(p));
+    list.append(item);
+  }
+  const help = element("p", "quiet");
+  help.append(...prose("What to do: docs/operate.md, by what you see; `dredge check -c FILE` tries every connection and permission."));
+  $("problems").replaceChildren(list, help);
 }
 
 // updates are what each view needs beside the status.
@@ -66,7 +72,7 @@ function go() {
     if (a.hash === "#" + view) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");
   }
-  document.querySelector("header nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  document.querySelector("header nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.title = view === views[0] ? "dredge" : `${view} · dredge`;
   if (view === "talks") talks.open(rest.join("/"));
   if (view === "tail" && other) tail.start();

@@ -1,6 +1,6 @@
 // Coverage: what comes in by log group and VPC, what the formats lack, and which interfaces are silent. Unknowns: which addresses
 // could not be named, why, and what would help.
-import { $, ask, bar, element, link, row, rows } from "./dom.js";
+import { $, ask, bar, element, link, prose, row, rows } from "./dom.js";
 import { bytes, count, duration } from "./format.js";
 
 // A group that was silent for so long is marked; flow logs come at least every ten minutes where there is traffic.
@@ -81,9 +81,11 @@ export async function updateUnknowns() {
     const tr = element("tr");
     const why = element("td");
     why.append(element("strong", "", a.reason), element("span", "quiet", ` ${a.why}`));
+    const remedy = element("td");
+    remedy.append(...prose(a.remedy));
     const vpc = element("td", "code quiet", a.vpc || "–");
     vpc.title = a.account;
-    tr.append(bar(a.bytes / most, whois(a.address, a.vpc)), vpc, element("td", "num", bytes(a.bytes)), element("td", "num", count(a.flows)), why, element("td", "", a.remedy));
+    tr.append(bar(a.bytes / most, whois(a.address, a.vpc)), vpc, element("td", "num", bytes(a.bytes)), element("td", "num", count(a.flows)), why, remedy);
     return tr;
   }));
 }

@@ -9,6 +9,11 @@ export function element(tag, className, text) {
   return e;
 }
 
+// prose is text in which commands stand between backticks.
+export function prose(text) {
+  return text.split("`").map((part, i) => (i % 2 ? element("code", "", part) : part));
+}
+
 export function link(href, className, text) {
   const a = element("a", className, text);
   a.href = href;

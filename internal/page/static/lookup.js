@@ -3,6 +3,9 @@ import { $, ask as fetchJSON, element } from "./dom.js";
 
 const ask = (path, params) => fetchJSON(`${path}?${new URLSearchParams(Object.entries(params).filter(([, v]) => v))}`);
 
+// unsure are grades with an owner that is likely, and not proven: of the present minute nobody has told everything yet.
+const unsure = ["provisional", "border", "stale", "prefix"];
+
 const short = (t) => (t ? t.replace("T", " ").replace(/\.000Z$/, "Z") : "–");
 
 function facts(pairs) {
@@ -33,7 +36,7 @@ function evidence(items) {
 function card(a) {
   const box = element("article", "panel");
   const title = element("h2", "", `${a.ip} in ${a.scope} `);
-  title.append(element("span", "pill " + (a.named ? "good" : "bad"), a.grade));
+  title.append(element("span", "pill " + (a.named ? "good" : unsure.includes(a.grade) ? "warn" : "bad"), a.grade));
   const e = a.endpoint ?? {}, w = a.workload ?? {};
   box.append(title, facts([
     ["app", w.app], ["why", a.why], ["at", short(a.at)], ["owner", e.owner], ["endpoint", [...new Set([e.kind, e.name, e.instance, e.az])].filter(Boolean).join(" ")],
