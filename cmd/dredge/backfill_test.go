@@ -206,7 +206,7 @@ func intoLog(t *testing.T, c *config.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer bucket.Close()
+	defer bucket.Close() //nolint:errcheck // a folder
 	w, err := idlog.NewWriter(c.Identity.LogSettings, idlog.Tracker, c.Identity.Store.Retention, idlog.WriterDeps{Bucket: bucket, Logger: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
