@@ -2,14 +2,18 @@ package store
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net/netip"
+	"runtime"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"dredge/metadata"
 )
@@ -31,9 +35,17 @@ func (s *Store) ReadForeignSnapshot(r io.Reader, told func(metadata.Scope)) erro
 func (s *Store) readSnapshot(r io.Reader, told func(metadata.Scope)) error {
 	s.sweeper.snapshots.RLock()
 	defer s.sweeper.snapshots.RUnlock()
-	in := &snapshotReader{s: s, r: bufio.NewReaderSize(r, 1<<16), texts: map[string]string{}, scopes: []uint32{0}, owners: []uint32{0}, workloads: []uint32{0}}
-	if err := in.all(); err != nil {
-		return fmt.Errorf("reading identity snapshot: section %d: %w", in.sections, err)
+	in := &snapshotReader{
+		s: s, r: bufio.NewReaderSize(r, 1<<16), texts: map[string]string{}, scopes: []uint32{0}, owners: []uint32{0}, workloads: []uint32{0},
+		spare: make(chan []byte, runtime.GOMAXPROCS(0)),
+	}
+	in.addresses.SetLimit(cap(in.spare))
+	err := in.all()
+	if err != nil {
+		err = fmt.Errorf("section %d: %w", in.sections, err)
+	}
+	if err := cmp.Or(in.addresses.Wait(), err); err != nil {
+		return fmt.Errorf("reading identity snapshot: %w", err)
 	}
 	for i := range in.sources {
 		if told != nil {
@@ -60,8 +72,10 @@ type snapshotReader struct {
 	scopes, owners, workloads []uint32
 	sources                   []savedSource
 	floor                     int64
-	told                      []packed
 	texts                     map[string]string
+	// addresses takes their sections in beside the reading of others, spare has bodies to read into.
+	addresses errgroup.Group
+	spare     chan []byte
 }
 
 func bad(format string, args ...any) error {
@@ -113,6 +127,10 @@ func (in *snapshotReader) all() error {
 		if crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, body) != binary.LittleEndian.Uint32(sum[:]) {
 			return bad("its checksum is wrong")
 		}
+		if head[0] == sectionAddresses4 || head[0] == sectionAddresses {
+			body = in.beside(head[0], body)
+			continue
+		}
 		c := &cursor{b: body}
 		if head[0] == sectionEnd {
 			if n := c.uvarint(); c.bad || n != in.sections {
@@ -152,25 +170,6 @@ func (in *snapshotReader) section(kind byte, c *cursor) error {
 			}
 			in.workloads = append(in.workloads, uint32(s.owners.workload(w)))
 		}
-	case sectionAddresses4:
-		for c.more() {
-			k := c.u64()
-			k = uint64(c.handle(in.scopes, k>>32))<<32 | k&(1<<32-1)
-			ports := in.evidence(c)
-			if !c.bad {
-				load(s, &s.v4, key4(k), hashKey4, true, in.told, ports)
-			}
-		}
-	case sectionAddresses:
-		for c.more() {
-			var k key16
-			copy(k.addr[:], c.bytes(16))
-			k.scope, k.port = c.handle(in.scopes, uint64(c.u32())), c.u32()
-			ports := in.evidence(c)
-			if !c.bad {
-				load(s, &s.wide, k, hashKey16, netip.AddrFrom16(k.addr).Is4In6(), in.told, ports)
-			}
-		}
 	case sectionFacts:
 		for c.more() {
 			in.facts(c)
@@ -198,51 +197,6 @@ func (in *snapshotReader) text(c *cursor) string {
 		in.texts[t] = t
 	}
 	return t
-}
-
-// evidence reads the evidence of one address into in.told, with the owners' handles here.
-func (in *snapshotReader) evidence(c *cursor) (ports bool) {
-	count := c.u16()
-	in.told = in.told[:0]
-	for range count >> 1 {
-		p := packed{c.u64(), c.u64()}
-		e := p.evidence()
-		if e.owner != 0 {
-			e.owner = c.handle(in.owners, uint64(e.owner))
-			c.bad = c.bad || e.owner == 0
-		}
-		in.told = append(in.told, packEvidence(&e))
-	}
-	return count&1 != 0
-}
-
-// load adds what was told of one address elsewhere to what was told of it here.
-func load[K comparable](s *Store, a *addresses[K], k K, rehash func(K) uint64, v4 bool, told []packed, ports bool) {
-	hash := rehash(k)
-	sh := a.shard(hash)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	t, i := sh.slot(k, hash, rehash)
-	st := sh.load(t, i)
-	changed := ports && !st.ports
-	st.ports = st.ports || ports
-	for n := range told {
-		e := told[n].evidence()
-		if e.owner == 0 {
-			changed = changed || e.from > st.since
-			st.since = max(st.since, e.from)
-			continue
-		}
-		changed = st.add(e) || changed
-	}
-	if !changed {
-		return
-	}
-	if len(st.ev) > maxEvidence {
-		s.metrics.forgotten.Add(float64(st.forget()))
-	}
-	noteKey(s.owners, k, st.ev)
-	sh.publish(i, sh.derive(s, st, v4), st, rehash)
 }
 
 func (in *snapshotReader) stamp(c *cursor) stamp {
