@@ -110,8 +110,14 @@ func TestDLQReplay(t *testing.T) {
 func TestDLQFindsItsFiles(t *testing.T) {
 	flows := write(t, "flows.log", "no flow\n")
 	for _, c := range []struct{ name, more string }{
-		{"dead", ""}, {"dead.jsonl", ""}, {"dead.jsonl.gz", ""}, {"dead.jsonl.zst", ""}, {"dead[1].jsonl", ", rotate_age: 1h"}, {"dead", ", rotate_age: 1h"},
-		{"dead.jsonl.gz", ", rotate_age: 1h"}, {"dead.jsonl.zst", ", rotate_bytes: 1000"},
+		{"dead", ""},
+		{"dead.jsonl", ""},
+		{"dead.jsonl.gz", ""},
+		{"dead.jsonl.zst", ""},
+		{"dead[1].jsonl", ", rotate_age: 1h"},
+		{"dead", ", rotate_age: 1h"},
+		{"dead.jsonl.gz", ", rotate_age: 1h"},
+		{"dead.jsonl.zst", ", rotate_bytes: 1000"},
 	} {
 		dir := t.TempDir()
 		for _, other := range []string{"dead-other.jsonl.gz", "dead-other", "dead-20260101T000000.000Z-x.jsonl.zst", "dead[1]-.jsonl", "dead-20260101T000000.000Z-0001.txt"} {
