@@ -59,7 +59,7 @@ rows then say before-retention. It refuses to write where rows may be already: g
 read; rows of other hours are left out. Files of flows that began in these hours come up to a quarter of an hour later, so --to
 must be that much later. Such a run is whole or nothing: it does not go on where an earlier one ended.
 
---dry-run lists, and prints files, bytes and what AWS will charge, about.`,
+--dry-run lists, prints files, bytes and what AWS will charge, about, and says when the time would be refused.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(o.config, os.Environ())
@@ -151,11 +151,15 @@ func runBackfill(ctx context.Context, o backfillOptions, c config.Config, client
 	if err != nil {
 		return err
 	}
-	printPlan(errOut, b, plan)
-	if o.dryRun || plan.Files == 0 {
+	if o.dryRun {
+		printPlan(out, b, plan)
+	} else {
+		printPlan(errOut, b, plan)
+	}
+	if plan.Files == 0 {
 		return nil
 	}
-	if err := o.remembered(c, b.From, now); err != nil {
+	if err := o.remembered(c, b.From, now); err != nil || o.dryRun {
 		return err
 	}
 	log := telemetry.NewLogger(telemetry.LogConfig{Level: "warn", Format: "auto"}, errOut, isTerminal(errOut))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -146,9 +147,15 @@ func TestBackfill(t *testing.T) {
 	}
 	dry := o
 	dry.dryRun = true
-	said, err := run(dry)
-	if err != nil || !strings.Contains(said, ": 6 files (0 Parquet)") || !strings.Contains(said, "cost about $") || srv.Count("GetObject") != 0 {
+	var plan bytes.Buffer
+	err := runBackfill(t.Context(), dry, c, testClients(c), &plan, io.Discard)
+	if said := plan.String(); err != nil || !strings.Contains(said, ": 6 files (0 Parquet)") || !strings.Contains(said, "cost about $") || srv.Count("GetObject") != 0 {
 		t.Errorf("dry run: %v, %d files read, and said\n%s", err, srv.Count("GetObject"), said)
+	}
+	forgotten := c
+	forgotten.Identity.Store.Retention = 24 * time.Hour
+	if err := runBackfill(t.Context(), dry, forgotten, testClients(c), &plan, io.Discard); err == nil || !strings.Contains(err.Error(), "identity.store.retention is 24h0m0s") {
+		t.Errorf("a dry run of what would be refused: %v", err)
 	}
 	one := o
 	one.accounts, one.out = []string{"222222222222"}, filepath.Join(t.TempDir(), "one.jsonl")
