@@ -53,9 +53,15 @@ export async function start() {
   say("waiting for rows…");
   const mine = new EventSource(url);
   source = mine;
-  mine.addEventListener("row", (e) => !paused && show(JSON.parse(e.data), e.data));
+  let waiting = true;
+  mine.addEventListener("row", (e) => {
+    if (waiting) say(""); // the counts follow
+    waiting = false;
+    if (!paused) show(JSON.parse(e.data), e.data);
+  });
   mine.addEventListener("counts", (e) => {
     const c = JSON.parse(e.data);
+    waiting = false;
     say(`${count(c.matched)} rows match` + (c.skipped > 0 ? `, ${count(c.skipped)} of them not shown (50 a second are)` : "") + (c.unseen > 0 ? `, ${count(c.unseen)} rows were too many to look at` : ""));
   });
   mine.onerror = async () => {
