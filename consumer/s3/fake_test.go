@@ -142,6 +142,8 @@ type taker struct {
 	hold func(ctx context.Context, partition string) error
 	// stands is what Open answers, by partition.
 	stands map[string]stream.Position
+	// tally counts partitions in place of rows, where there are very many.
+	tally bool
 }
 
 func newTaker() *taker {
@@ -167,7 +169,11 @@ func (h *handler) Handle(ctx context.Context, c stream.Chunk, progress func(stre
 		}
 	}
 	h.k.mu.Lock()
-	h.k.add(rowsOf(c))
+	if h.k.tally {
+		h.k.rows[h.partition]++
+	} else {
+		h.k.add(rowsOf(c))
+	}
 	h.k.mu.Unlock()
 	progress(c.Last, nil)
 	return nil

@@ -51,6 +51,9 @@ type Gatherer struct {
 	ready  []*bin            // to be written, oldest first
 	files  map[string]*entry // those in the packer, by id
 	count  int               // notifications held
+	busy   int               // bins that are ready or being written
+	// starved is how many receivers wait for room.
+	starved int
 }
 
 // NewGatherer checks cfg and deps.
@@ -103,11 +106,8 @@ func (g *Gatherer) Run(ctx context.Context) error {
 func (g *Gatherer) receiveLoop(ctx context.Context) {
 	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 20 * time.Second}
 	for ctx.Err() == nil {
-		if !g.room.TryAcquire(batchSize) {
-			g.squeeze()
-			if g.room.Acquire(ctx, batchSize) != nil {
-				return
-			}
+		if !g.room.TryAcquire(batchSize) && g.starve(ctx) != nil {
+			return
 		}
 		until := time.Now().Add(g.visibility())
 		out, err := g.d.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
@@ -187,6 +187,7 @@ func (g *Gatherer) send(b *bin) {
 		delete(g.files, e.object.ID())
 	}
 	g.ready = append(g.ready, b)
+	g.busy++
 	g.signal()
 }
 
@@ -211,10 +212,25 @@ func (g *Gatherer) next() *bin {
 	return b
 }
 
-// squeeze makes room before its time.
-func (g *Gatherer) squeeze() {
+// starve takes the room of a batch when there is some again.
+func (g *Gatherer) starve(ctx context.Context) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.starved++
+	g.squeeze()
+	g.mu.Unlock()
+	err := g.room.Acquire(ctx, batchSize)
+	g.mu.Lock()
+	g.starved--
+	g.mu.Unlock()
+	return err
+}
+
+// squeeze makes room before its time, by sending a bin that is not full. While others are being written room comes by itself: with a
+// backlog it always runs out, and mouthfuls are to be full then, too. With g.mu.
+func (g *Gatherer) squeeze() {
+	if g.busy > 0 || g.count+g.cfg.Gather.Receivers*batchSize <= g.cfg.Gather.MaxHeld {
+		return
+	}
 	if b := g.packer.largest(); b != nil {
 		g.send(b)
 	}
@@ -267,5 +283,10 @@ func (g *Gatherer) commit(ctx context.Context, b *bin) error {
 		pause = 0
 	}
 	g.settle(ctx, b.entries, settled, pause)
+	g.mu.Lock()
+	if g.busy--; g.starved > 0 {
+		g.squeeze()
+	}
+	g.mu.Unlock()
 	return err
 }

@@ -106,7 +106,7 @@ func (d *DynamoDB) Items(tableName string) []map[string]json.RawMessage {
 	if t == nil {
 		return nil
 	}
-	out := make([]map[string]json.RawMessage, 0, len(t.order))
+	out := make([]map[string]json.RawMessage, 0, len(t.rows))
 	for _, key := range slices.Sorted(maps.Keys(t.rows)) {
 		out = append(out, t.rows[key].item.raw())
 	}

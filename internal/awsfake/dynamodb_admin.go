@@ -174,7 +174,7 @@ func (t *table) addIndex(w wireIndex, local bool, active time.Time) error {
 		projection: w.Projection.ProjectionType, include: w.Projection.NonKeyAttributes,
 		read: w.ProvisionedThroughput.ReadCapacityUnits, write: w.ProvisionedThroughput.WriteCapacityUnits, active: active,
 	}
-	for _, r := range t.order {
+	for _, r := range t.rows {
 		x.add(r)
 	}
 	t.indexes = append(t.indexes, x)
@@ -304,7 +304,7 @@ func (t *table) describe(now time.Time) object {
 		definitions = append(definitions, object{{"AttributeName", name}, {"AttributeType", string(t.types[name])}})
 	}
 	size := 0
-	for _, r := range t.order {
+	for _, r := range t.rows {
 		size += r.item.size()
 	}
 	out := object{
@@ -316,7 +316,7 @@ func (t *table) describe(now time.Time) object {
 		{"KeySchema", t.schema.describe()},
 		{"AttributeDefinitions", definitions},
 		{"ProvisionedThroughput", throughput(t.read, t.write)},
-		{"ItemCount", len(t.order)},
+		{"ItemCount", len(t.rows)},
 		{"TableSizeBytes", size},
 		{"DeletionProtectionEnabled", t.protected},
 	}

@@ -264,15 +264,13 @@ func (q *read) skip(t *table, schema keySchema, rows []*row, backward bool) ([]*
 	}
 	start := &row{key: t.keyOf(q.start), item: q.start}
 	compare := compareRows(schema)
-	n := 0
-	for n < len(rows) {
-		order := compare(rows[n], start)
+	n, found := slices.BinarySearchFunc(rows, start, func(a, b *row) int {
 		if backward {
-			order = -order
+			return compare(b, a)
 		}
-		if order > 0 {
-			break
-		}
+		return compare(a, b)
+	})
+	if found {
 		n++
 	}
 	return rows[n:], nil

@@ -30,7 +30,8 @@ type table struct {
 	indexes       []*index
 
 	rows    map[string]*row
-	order   []*row        // by hash of the hash key, then by key: the order of Scan
+	order   []*row        // by hash of the hash key, then by key: the order of Scan; all but fresh
+	fresh   []*row        // stored since the last read of the order, which puts them there: a ledger of 500,000 files is hardly ever read
 	lag     time.Duration // of eventually consistent reads
 	deleted []*row        // within the lag
 }
@@ -187,6 +188,7 @@ func (t *table) store(key string, it item, now time.Time) {
 	switch {
 	case it == nil:
 		delete(t.rows, key)
+		t.sort()
 		i, _ := slices.BinarySearchFunc(t.order, old, compareRows(t.schema))
 		t.order = slices.Delete(t.order, i, i+1)
 		if t.lag > 0 {
@@ -197,14 +199,24 @@ func (t *table) store(key string, it item, now time.Time) {
 	case old == nil:
 		old = &row{key: key, item: it, changed: now}
 		t.rows[key] = old
-		i, _ := slices.BinarySearchFunc(t.order, old, compareRows(t.schema))
-		t.order = slices.Insert(t.order, i, old)
+		t.fresh = append(t.fresh, old)
 	default:
 		old.previous, old.item, old.changed = old.item, it, now
 	}
 	for _, x := range t.indexes {
 		x.add(old)
 	}
+}
+
+// sort brings order up to date.
+func (t *table) sort() {
+	if len(t.fresh) == 0 {
+		return
+	}
+	t.order = append(t.order, t.fresh...)
+	slices.SortFunc(t.order, compareRows(t.schema))
+	clear(t.fresh)
+	t.fresh = t.fresh[:0]
 }
 
 // has says whether an item belongs in the index.
@@ -256,12 +268,16 @@ func compareRows(s keySchema) func(a, b *row) int {
 
 // rowsFor are the rows of the table, or of an index of it, in order; stale reads see each row as it was lag ago.
 func (t *table) rowsFor(x *index, lag time.Duration, now time.Time) (keySchema, []*row) {
-	schema, order := t.schema, t.order
-	if x != nil {
-		schema, order = x.schema, x.order
+	if x != nil && lag <= 0 {
+		return x.schema, x.order
 	}
+	t.sort()
 	if lag <= 0 {
-		return schema, order
+		return t.schema, t.order
+	}
+	schema := t.schema
+	if x != nil {
+		schema = x.schema
 	}
 	var out []*row
 	for _, r := range slices.Concat(t.order, t.deleted) {
