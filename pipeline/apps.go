@@ -49,16 +49,26 @@ func (t *traffic) eachApp(now time.Time, f func(app string, last time.Time)) (un
 		}
 	}
 	left := map[string]struct{}{}
-	take := func(app string, at int64) {
-		if last, known := t.apps.last[app]; known {
+	// The minutes come in no order, and known texts go first because they are nearly all.
+	seen := func(app string, at int64) (known bool) {
+		last, known := t.apps.last[app]
+		if known {
 			t.apps.last[app] = max(last, at)
+		}
+		return known
+	}
+	take := func(app string, at int64) {
+		if seen(app, at) {
 			return
 		}
 		if _, ok := row.UnescapeApp(app); !ok {
 			return
 		}
 		app = strings.ToValidUTF8(app, "\ufffd") // a record's own names can be anything, and a label cannot
-		if _, known := t.apps.last[app]; !known && len(t.apps.last) >= t.apps.most {
+		if seen(app, at) {
+			return
+		}
+		if len(t.apps.last) >= t.apps.most {
 			left[app] = struct{}{}
 			return
 		}

@@ -47,6 +47,24 @@ func TestApplicationsLastSeen(t *testing.T) {
 	}
 }
 
+// The last minute counts wherever the ring of minutes begins, for a name that is no UTF-8, too.
+func TestApplicationsInAnyOrderOfMinutes(t *testing.T) {
+	start := time.Unix(1_700_000_040, 0)
+	for k := range summaryMinutes {
+		tr, l := newTraffic(start, 10), &local{}
+		for _, after := range []int{k, k + 1} {
+			l.sum([]row.Row{summaryRow("bad\xff", "db", 1, true)})
+			tr.add(l, 1, start.Add(time.Duration(after)*time.Minute))
+		}
+		now := start.Add(time.Duration(k+3) * time.Minute)
+		tr.eachApp(now, func(app string, last time.Time) {
+			if want := start.Add(time.Duration(k+2) * time.Minute); !last.Equal(want) {
+				t.Errorf("%q, minutes %d and %d: last seen %s, want %s", app, k, k+1, last.Sub(start), want.Sub(start))
+			}
+		})
+	}
+}
+
 // However many applications and edges there are, only so many are watched, each that is watched is heard of, and the others are counted.
 func TestApplicationsAreBounded(t *testing.T) {
 	now := time.Unix(1_700_000_040, 0)

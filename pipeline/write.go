@@ -136,7 +136,7 @@ func (h *handler) writePart(ctx context.Context, w *scratch, in *flowlog.Batch, 
 	}
 
 	e.rows, e.bytes = made, share
-	d := h.delivery // of this session: done may run when there is another
+	d := h.delivery // of this opening: done may run when there is another
 	d.add(e)
 	before := h.encoded()
 	if err := h.writer.Write(ctx, rows, e.at, func(err error) { d.done(e, err) }); err != nil {

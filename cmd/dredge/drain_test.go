@@ -11,10 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/consumer/kinesis/lease"
-	"dredge/internal/telemetry"
 )
 
 // TestDrain: a running service hands its leases over on request, says so, stays unready, and ends when it is told to.
@@ -24,18 +21,9 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	clients := testClients(c)
-	svc, err := newService(c, clients, zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, err := svc.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := "http://" + addr.String()
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
+	svc := testService(t, c)
+	ended := make(chan struct{})
+	url, stop := serve(t, svc, func() { close(ended) })
 	awaitReady(t, url)
 
 	var scale scaleAnswer
@@ -76,41 +64,24 @@ func TestDrain(t *testing.T) {
 		t.Errorf("readyz after the drain: %d %s", code, body)
 	}
 	select {
-	case err := <-ended:
-		t.Errorf("the process ended by itself: %v", err)
+	case <-ended:
+		t.Error("the process ended by itself")
 	default:
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	if n := srv.Count("DeleteItem"); n != 0 {
 		t.Errorf("a drain deleted %d rows", n)
 	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestScaleHasNoAnswerBeforeTheTableWasRead(t *testing.T) {
 	c, _ := testConfig(t)
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, err := svc.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }() // waits for identity
-	if code, body := get(t, "http://"+addr.String()+"/scale"); code != http.StatusServiceUnavailable || !strings.Contains(body, "not read yet") {
+	svc := testService(t, c)
+	url, stop := serve(t, svc) // waits for identity
+	if code, body := get(t, url+"/scale"); code != http.StatusServiceUnavailable || !strings.Contains(body, "not read yet") {
 		t.Errorf("%d %s", code, body)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestDrainSaysWhatIsWrong(t *testing.T) {

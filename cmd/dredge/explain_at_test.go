@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,10 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/consumer/kinesis/kpl"
-	"dredge/internal/telemetry"
 )
 
 // traced is what a test reads of `dredge explain --json`.
@@ -85,21 +81,10 @@ func TestM4TraceOneRecord(t *testing.T) {
 		}
 	}
 
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := svc.listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
+	svc := testService(t, c)
+	_, stop := serve(t, svc)
 	awaitDelivered(t, svc, 4)
 	stop() // the drain checkpoints what was acknowledged
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
 	inSink := map[any]map[string]any{}
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(c.Sink.File.Path), "rows*"))
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/config"
-	"dredge/internal/telemetry"
 )
 
 // A service without a stream reads what S3 announces: gatherer, worker, pipeline and sink in one process.
@@ -45,10 +41,7 @@ func TestServiceReadsS3(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
+	svc := testService(t, c)
 	if svc.worker != nil {
 		t.Error("a Kinesis worker without a stream")
 	}
@@ -60,9 +53,7 @@ func TestServiceReadsS3(t *testing.T) {
 	if _, err := srv.S3().Put("flows", "AWSLogs/123456789012/vpcflowlogs/us-east-1/a.log.gz", text.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
+	_, stop := serve(t, svc)
 	empty := func(queue string) bool {
 		visible, inFlight, _ := srv.SQS().Depth(queue)
 		return visible+inFlight == 0
@@ -86,9 +77,6 @@ func TestServiceReadsS3(t *testing.T) {
 		t.Errorf("scale: %d, %s", answer.Code, got)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	rows, err := os.ReadFile(c.Sink.File.Path)
 	if err != nil {
 		t.Fatal(err)

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,12 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/config"
 	"dredge/enrich/rules"
 	"dredge/internal/page"
-	"dredge/internal/telemetry"
 	"dredge/metadata"
 	"dredge/metadata/networks"
 	"dredge/row/condition"
@@ -46,34 +40,12 @@ func TestReloadOnHangup(t *testing.T) {
 		}
 		replaceFile(t, file, text.String())
 	}
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
+	svc := testService(t, c)
 	svc.load = func() (config.Config, error) { return config.Load(file, nil) }
-	addr, err := svc.listen(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
-	defer http.DefaultClient.CloseIdleConnections()
+	url, stop := serve(t, svc)
 	ask := func(path string) string {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(body)
+		_, body := get(t, url+path)
+		return body
 	}
 	await := func(path, want string) {
 		t.Helper()
@@ -194,9 +166,6 @@ func TestReloadOnHangup(t *testing.T) {
 		t.Errorf("what was refused is mended, and still told:\n%s", body)
 	}
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 // replaceFile puts text into a file in one step, as whoever reads it meanwhile expects.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -48,37 +47,60 @@ func testClients(c config.Config) awsClients {
 	return clientsFrom(aws.Config{Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}, c.AWS, time.Second)
 }
 
-// TestM3NotReadyBeforeIdentityIsLoaded: the service is not ready, and takes no lease, until identity was loaded.
-func TestM3NotReadyBeforeIdentityIsLoaded(t *testing.T) {
-	c, srv := testConfig(t)
+// testService is a service as c says.
+func testService(t *testing.T, c config.Config) *service {
+	t.Helper()
 	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return svc
+}
+
+// serve runs svc beside the test, with its HTTP server at url, until stop or the test's end; ended are called when it has returned.
+func serve(t *testing.T, svc *service, ended ...func()) (url string, stop func()) {
+	t.Helper()
 	addr, err := svc.listen(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	return "http://" + addr.String(), beside(t, func(ctx context.Context) error {
+		err := svc.run(ctx)
+		for _, f := range ended {
+			f()
+		}
+		return err
+	})
+}
+
+// beside calls run beside the test. stop, or the test's end, ends it and fails the test when run returns an error.
+func beside(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
-	ready := func() (int, string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+"/readyz", nil)
-		if err != nil {
-			t.Fatal(err)
+	go func() { ended <- run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
 		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
+		stopped = true
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(body)
 	}
-	if code, body := ready(); code != http.StatusServiceUnavailable || !strings.Contains(body, "events.jsonl was not read") {
+	t.Cleanup(stop)
+	return stop
+}
+
+// TestM3NotReadyBeforeIdentityIsLoaded: the service is not ready, and takes no lease, until identity was loaded.
+func TestM3NotReadyBeforeIdentityIsLoaded(t *testing.T) {
+	c, srv := testConfig(t)
+	svc := testService(t, c)
+	url, stop := serve(t, svc)
+	if code, body := get(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "events.jsonl was not read") {
 		t.Errorf("readyz before identity: %d %s", code, body)
 	}
 	if n := srv.Count("ListShards") + srv.Count("UpdateItem"); n != 0 {
@@ -87,25 +109,8 @@ func TestM3NotReadyBeforeIdentityIsLoaded(t *testing.T) {
 	if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		code, body := ready()
-		if code == http.StatusOK {
-			break
-		}
-		select {
-		case <-deadline:
-			t.Fatalf("never ready: %s", body)
-		case <-tick.C:
-		}
-	}
+	awaitReady(t, url)
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	http.DefaultClient.CloseIdleConnections()
 }
 
 func TestCheckTellsWhatIsWrong(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -105,10 +104,7 @@ func (f *fleet) sonar(t *testing.T) (stop func()) {
 func (f *fleet) worker(t *testing.T, n int) (svc *service, stop func()) {
 	t.Helper()
 	c := f.workerConfig(t, n)
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
+	svc = testService(t, c)
 	return svc, beside(t, svc.run)
 }
 
@@ -121,26 +117,6 @@ func (f *fleet) workerConfig(t *testing.T, n int) config.Config {
 		t.Fatal(err)
 	}
 	return c
-}
-
-func beside(t *testing.T, run func(context.Context) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
 }
 
 // process starts this program with a configuration and returns what kills it.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,10 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/consumer/kinesis/lease"
-	"dredge/internal/telemetry"
 )
 
 // Two regions run one service each, from one configuration but for what is the region's: each has the leases of its own table only, reads its own
@@ -24,8 +20,7 @@ func TestTwoRegions(t *testing.T) {
 		url   string
 		rows  string
 		line  string
-		ended chan error
-		stop  context.CancelFunc
+		stop  func()
 		owned func() map[string]string
 	}
 	var regions []*region
@@ -35,20 +30,11 @@ func TestTwoRegions(t *testing.T) {
 		if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		clients := testClients(c)
-		svc, err := newService(c, clients, zerolog.Nop(), telemetry.NewRegistry())
+		table, err := lease.NewDynamoDB(c.Kinesis.Table(), testClients(c).leases)
 		if err != nil {
 			t.Fatal(err)
 		}
-		addr, err := svc.listen(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		table, err := lease.NewDynamoDB(c.Kinesis.Table(), clients.leases)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &region{svc: svc, url: "http://" + addr.String(), rows: c.Sink.File.Path, ended: make(chan error, 1)}
+		r := &region{svc: testService(t, c), rows: c.Sink.File.Path}
 		r.owned = func() map[string]string {
 			listing, err := table.List(t.Context())
 			if err != nil {
@@ -66,9 +52,7 @@ func TestTwoRegions(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		ctx, stop := context.WithCancel(t.Context())
-		r.stop = stop
-		go func() { r.ended <- svc.run(ctx) }()
+		r.url, r.stop = serve(t, r.svc)
 		regions = append(regions, r)
 	}
 	workers := map[string]bool{}
@@ -104,9 +88,6 @@ func TestTwoRegions(t *testing.T) {
 	}
 	before := regions[1].owned()
 	regions[0].stop()
-	if err := <-regions[0].ended; err != nil {
-		t.Error(err)
-	}
 	for key, owner := range regions[0].owned() {
 		if owner != "" {
 			t.Errorf("lease %s of the region that ended is still %s's", key, owner)
@@ -118,9 +99,6 @@ func TestTwoRegions(t *testing.T) {
 		}
 	}
 	regions[1].stop()
-	if err := <-regions[1].ended; err != nil {
-		t.Error(err)
-	}
 }
 
 // awaitCount waits until the file has so many lines, and fails the test when it has more.

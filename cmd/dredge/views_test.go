@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 	"os"
@@ -12,11 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"dredge/internal/httpd"
 	"dredge/internal/page"
-	"dredge/internal/telemetry"
 	"dredge/metadata"
 	"dredge/metadata/event"
 	"dredge/metadata/store"
@@ -127,16 +122,8 @@ func TestCommandsLogIn(t *testing.T) {
 	}
 	c.HTTP.Auth = []httpd.Login{{Name: "ops", Role: httpd.RoleAdmin, TokenFile: tokenFile}}
 	c.HTTP.Listen = freeAddress(t)
-	svc, err := newService(c, testClients(c), zerolog.Nop(), telemetry.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := svc.listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- svc.run(ctx) }()
+	svc := testService(t, c)
+	serve(t, svc)
 	file := filepath.Join(dir, "dredge.yaml")
 	var text strings.Builder
 	if err := c.WriteYAML(&text); err != nil {
@@ -168,9 +155,5 @@ func TestCommandsLogIn(t *testing.T) {
 	}
 	if _, err := run("drain", "-c", file); err == nil || !strings.Contains(err.Error(), http.StatusText(http.StatusUnauthorized)) {
 		t.Errorf("with a wrong token: %v", err)
-	}
-	stop()
-	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-		t.Error(err)
 	}
 }
