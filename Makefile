@@ -84,14 +84,21 @@ soak: build ## one process for an hour under constant load with churn: memory, g
 release: ## binaries for linux and darwin on amd64 and arm64 with completions, a bill of materials each, and checksums, in dist/
 	$(GO) run ./deploy/release -out dist $(ARGS)
 
+helm: ## lint and render the chart with helm itself, with every example of values (builds helm into bin/ where none is installed)
+	@deploy/helm/check.sh
+
+vulns: ## govulncheck over what dredge calls; asks vuln.go.dev for its database
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@latest ./...
+
 sim-scale: ## a day of autoscaling: a model of stream and workers around the real /scale, with a report
 	DREDGE_SIM_REPORT=$(CURDIR)/docs/reports/$$(date -u +%Y-%m-%d)-sim-scale.md $(GO) test -count=1 -run TestSimScale ./cmd/dredge
 
-generate: ## rewrite docs/reference from the code
+generate: ## rewrite docs/reference and the dashboards of deploy/grafana from the code
 	$(GO) run ./cmd/dredge docs --out docs/reference
+	$(GO) run ./deploy/grafana
 
 build: ## bin/dredge, static and reproducible
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/dredge ./cmd/dredge
 
 .PHONY: help demo test full truth race lint bench bench-identity fuzz integration interop stack-up stack-down stack-status \
-	chaos chaos-exactly-once chaos-druid chaos-s3 pictures soak release sim-scale generate build
+	chaos chaos-exactly-once chaos-druid chaos-s3 pictures soak release helm vulns sim-scale generate build

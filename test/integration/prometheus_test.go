@@ -20,6 +20,8 @@ import (
 // empty lists the dashboards' queries that rightly have no data while all is well, by panel and legend, with the reason.
 var empty = map[string]string{
 	"Dead letters: {{reason}}":       "the demo rejects nothing and configures no dead letter",
+	"Open transaction: oldest":       "the demo delivers at least once",
+	"Transactions: {{outcome}}":      "the demo delivers at least once",
 	"How long slices waited: median": "the demo's identity is ahead of its flows, so nothing waits",
 	"How long slices waited: 99 %":   "the demo's identity is ahead of its flows, so nothing waits",
 }

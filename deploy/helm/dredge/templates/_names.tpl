@@ -1,0 +1,14 @@
+{{/* The port that config.http.listen names. */}}
+{{- define "dredge.port" -}}
+{{ regexFind "[0-9]+$" .Values.config.http.listen }}
+{{- end -}}
+
+{{/* How the HTTP server is asked. */}}
+{{- define "dredge.scheme" -}}
+{{ if dig "tls" "cert_file" "" .Values.config.http }}https{{ else }}http{{ end }}
+{{- end -}}
+
+{{/* What a probe says besides path and port. */}}
+{{- define "dredge.probe" -}}
+{{ if eq (include "dredge.scheme" .) "https" }}, scheme: HTTPS{{ end }}
+{{- end -}}
