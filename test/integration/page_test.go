@@ -57,6 +57,7 @@ func testPage(t *testing.T, url string) {
 			b := newTab(t, browser, s)
 			b.do(chromedp.Navigate(url))
 			b.await(`document.documentElement.dataset.drawn === "overview"`)
+			eval[bool](b, lookScript+"; true")
 			for i, v := range views() {
 				b.do(chromedp.KeyEvent(string(rune('1' + i)))) // by the keyboard alone
 				b.await(`location.hash === "#` + v.name + `" && !document.querySelector('[data-view="` + v.name + `"]').hidden`)
@@ -74,8 +75,12 @@ func testPage(t *testing.T, url string) {
 				if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > int(s.width) {
 					t.Errorf("%s is %d wide on a screen of %d: %s", v.name, wide, s.width, eval[string](b, widest))
 				}
-				b.script(`document.activeElement.blur()`)
+				testContrast(t, b, v.name)
+				b.script(`document.activeElement.blur(); scrollTo(0, 0)`)
 				b.shot(s.name + "-" + v.name)
+				if s.name == "desk-light" || s.name == "phone-dark" { // each key press is a question to the browser
+					testKeyboard(t, b, v.name)
+				}
 			}
 			if dark := eval[int](b, brightness) < 128; dark != (s.scheme == "dark") {
 				t.Errorf("background is dark: %t, with the colour scheme %s", dark, s.scheme)

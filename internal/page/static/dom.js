@@ -20,9 +20,24 @@ export function link(href, className, text) {
   return a;
 }
 
+const controls = "a[href], button, summary";
+const meaning = (e) => `${e.tagName} ${e.getAttribute("href") ?? e.getAttribute("aria-label") ?? e.textContent}`;
+
+// redraw replaces what is in a box and leaves the keyboard's focus where it was: on the control that means the same, the nearest one when several do,
+// or on the one that stands now in its place. Without this, whoever goes through a table by Tab would begin again with each drawing.
+export function redraw(box, ...items) {
+  const focused = document.activeElement;
+  const place = focused ? [...box.querySelectorAll(controls)].indexOf(focused) : -1;
+  box.replaceChildren(...items);
+  if (place < 0) return;
+  const now = [...box.querySelectorAll(controls)];
+  const same = now.map((e, i) => [e, Math.abs(i - place)]).filter(([e]) => e === focused || meaning(e) === meaning(focused)).sort((a, b) => a[1] - b[1]);
+  (same[0]?.[0] ?? now[Math.min(place, now.length - 1)])?.focus({ preventScroll: true });
+}
+
 // rows replaces a table's body. With none, the table is hidden and the .empty beside it is shown.
 export function rows(table, items) {
-  $(table).tBodies[0].replaceChildren(...items);
+  redraw($(table).tBodies[0], ...items);
   const empty = $(table).parentElement.querySelector(`.empty[data-of="${table}"]`) ?? $(table).parentElement.querySelector(".empty:not([data-of])");
   if (empty) {
     empty.hidden = items.length > 0;

@@ -14,7 +14,7 @@ async function restart(id) {
   }
 }
 
-// The button stays the same element while the table is drawn anew, so that the keyboard's focus stays on it.
+// The button stays the same element while the table is drawn anew, so that it goes on waiting for the second press.
 const buttons = new Map();
 function restartButton(id) {
   let button = buttons.get(id);
@@ -42,11 +42,9 @@ function restartButton(id) {
 }
 
 export function drawShards(shards, worker) {
-  const focused = document.activeElement;
   rows("shards", shards.map((s) => row("", ["code", s.id.replace(/^shardId-0*(?=\d)/, "shardId-…")], ["", s.state], ["code quiet", s.owner === worker ? "this worker" : s.owner],
     [s.mine && s.lag_ms > 300_000 ? "num bad" : "num", s.mine ? duration(s.lag_ms) : ""], ["num", s.mine ? count(s.in_flight) : ""], ["code quiet", s.checkpoint],
     ["num", s.mine && s.state !== "ended" ? restartButton(s.id) : ""])));
-  if (focused && focused !== document.activeElement && $("shards").contains(focused)) focused.focus();
 }
 
 export function drawRejects(list) {

@@ -1,6 +1,6 @@
 // Who talks to whom: a picture of the greatest edges, a matrix of the busiest applications, and a table of all edges. With an
 // application in focus, all three show only what it talks to.
-import { $, ask, bar, element, link, row, rows, sortable } from "./dom.js";
+import { $, ask, bar, element, link, redraw, row, rows, sortable } from "./dom.js";
 import { bytes, count, duration } from "./format.js";
 
 const drawnEdges = 24; // more cannot be told apart in the picture
@@ -81,7 +81,7 @@ function drawPicture(edges) {
   });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": "the greatest edges, from left to right" },
     ...bands, ...nodes(from, x1, false), ...nodes(to, x2 - 6, true));
-  box.replaceChildren(picture);
+  redraw(box, picture);
 }
 
 // drawMatrix crosses the busiest applications; the darker a cell, the more bytes (by square root, so that small ones show).
