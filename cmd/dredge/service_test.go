@@ -113,6 +113,24 @@ func TestM3NotReadyBeforeIdentityIsLoaded(t *testing.T) {
 	stop()
 }
 
+// TestM3NotReadyBeforeTheSnapshotIsLoaded: a worker that gets identity from a log is not ready, and takes no lease, until there is a snapshot and it was loaded.
+func TestM3NotReadyBeforeTheSnapshotIsLoaded(t *testing.T) {
+	f := newFleet(t)
+	c := f.workerConfig(t, 1)
+	c.HTTP.Listen = "127.0.0.1:0"
+	url, stop := serve(t, testService(t, c))
+	if code, body := get(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, f.log) {
+		t.Errorf("readyz without a snapshot: %d %s", code, body)
+	}
+	if n := f.aws.Count("ListShards") + f.aws.Count("UpdateItem"); n != 0 {
+		t.Errorf("%d calls for leases without a snapshot", n)
+	}
+	endSonar := f.sonar(t)
+	awaitReady(t, url)
+	stop()
+	endSonar()
+}
+
 func TestCheckTellsWhatIsWrong(t *testing.T) {
 	c, _ := testConfig(t)
 	if err := os.WriteFile(c.Identity.File.Path, []byte(replayEvents), 0o600); err != nil {
