@@ -248,7 +248,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 // read explains the lines that were asked for.
 func (x *explainer) read(ctx context.Context, src *explained, out *bufio.Writer, errOut io.Writer) error {
 	r := envelope.NewReader(math.MaxInt64, flowlog.MaxLine)
-	plain, err := uncompressed(src)
+	plain, err := uncompressed(src.Reader)
 	if err != nil {
 		return err
 	}

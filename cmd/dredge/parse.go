@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dredge/consumer/columns"
 	"dredge/consumer/text"
 	"dredge/flowlog"
 	"dredge/flowlog/envelope"
@@ -26,7 +27,7 @@ func newParseCmd() *cobra.Command {
 SKIPDATA records are printed too.
 
 It reads files, or standard input when none or - is named: lines with or without a header, gzip, zstd, CloudWatch
-subscription messages, Firehose's shapes, JSON records.
+subscription messages, Firehose's shapes, JSON records; and Parquet, of which line 2 is the first row.
 
 Keys are AWS's field names with underscores; "-" is null; integers are numbers; ids and addresses are text.
 A line that can't be decoded is reported on standard error as FILE:LINE: REASON, and the others are still
@@ -120,8 +121,14 @@ func (p *parser) file(ctx context.Context, name string, stdin io.Reader) error {
 	return nil
 }
 
-// uncompressed undoes zstd. gzip is left to the reader of envelopes, which tells exactly what is wrong with it.
+// uncompressed undoes zstd, and makes lines of the columns of a Parquet file. gzip is left to the reader of envelopes, which tells
+// exactly what is wrong with it.
 func uncompressed(src io.Reader) (io.ReadCloser, error) {
+	if f, ok := src.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && columns.Is(f) {
+			return columns.Text(f, info.Size())
+		}
+	}
 	in := bufio.NewReaderSize(src, 64<<10)
 	if head, _ := in.Peek(len(gzipMagic)); string(head) == gzipMagic {
 		return io.NopCloser(in), nil

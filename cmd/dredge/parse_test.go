@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+
+	"dredge/consumer/s3/s3test"
 )
 
 const (
@@ -125,28 +127,45 @@ func TestParseReportsAndGoesOn(t *testing.T) {
 	}
 }
 
-// What replay reads, parse and explain read too; of what is no text they say what it is.
+// What replay reads, parse and explain read too; Parquet, too, but for a pipe.
 func TestParseZstdAndParquet(t *testing.T) {
 	dir := t.TempDir()
 	z, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, columns := filepath.Join(dir, "flows.zst"), filepath.Join(dir, "flows.parquet")
-	if err := errors.Join(os.WriteFile(packed, z.EncodeAll([]byte(parseOK+"\n"+parseOK), nil), 0o600), z.Close(), os.WriteFile(columns, []byte("PAR1 and columns PAR1"), 0o600)); err != nil {
+	packed, columns, broken := filepath.Join(dir, "flows.zst"), filepath.Join(dir, "flows.parquet"), filepath.Join(dir, "broken")
+	const header = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n"
+	parquet, err := s3test.Parquet([]byte(header + parseOK + "\n" + parseOK + "\n"))
+	if err = errors.Join(err, os.WriteFile(packed, z.EncodeAll([]byte(parseOK+"\n"+parseOK), nil), 0o600), z.Close(), os.WriteFile(columns, parquet, 0o600),
+		os.WriteFile(broken, []byte("PAR1 and columns PAR1"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if stdout, stderr, code := parse(t, "", packed); stdout != strings.Repeat(parseOKJSON, 2) || code != 0 {
 		t.Errorf("zstd: %d\n%s\n%s", code, stdout, stderr)
 	}
-	if stdout, stderr, code := parse(t, "", columns); stdout != "" || code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "the file is Parquet") {
+	if stdout, stderr, code := parse(t, "", columns); strings.Count(stdout, `"bytes":4249,"dstaddr":"172.31.16.21"`) != 2 || strings.Count(stdout, "\n") != 2 || code != 0 {
 		t.Errorf("Parquet: %d\n%s\n%s", code, stdout, stderr)
+	}
+	if stdout, stderr, code := parse(t, "", broken); stdout != "" || code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "read Parquet") {
+		t.Errorf("broken Parquet: %d\n%s\n%s", code, stdout, stderr)
+	}
+	if stdout, stderr, code := parse(t, string(parquet)); stdout != "" || code != 1 || !strings.Contains(stderr, "name the file") {
+		t.Errorf("Parquet from a pipe: %d\n%s\n%s", code, stdout, stderr)
 	}
 	var out, errOut bytes.Buffer
 	if err := runExplain(t.Context(), explainOptions{}, []string{packed + ":2"}, nil, &out, &errOut); err != nil || !strings.Contains(out.String(), "172.31.16.139") {
 		t.Errorf("explain: %v\n%s%s", err, out.String(), errOut.String())
 	}
-	if err := runReplay(t.Context(), replayOptions{}, []string{columns}, nil, &out, &errOut); err == nil || !strings.Contains(err.Error(), "the file is Parquet") {
+	out.Reset()
+	if err := runExplain(t.Context(), explainOptions{}, []string{columns + ":3"}, nil, &out, &errOut); err != nil || !strings.Contains(out.String(), "172.31.16.139") {
+		t.Errorf("explain of Parquet: %v\n%s%s", err, out.String(), errOut.String())
+	}
+	out.Reset()
+	if err := runReplay(t.Context(), replayOptions{}, []string{columns}, nil, &out, &errOut); err != nil || strings.Count(out.String(), "172.31.16.139") != 2 {
+		t.Errorf("replay of Parquet: %v\n%s", err, out.String())
+	}
+	if err := runReplay(t.Context(), replayOptions{}, []string{broken}, nil, &out, &errOut); err == nil || !strings.Contains(err.Error(), "read Parquet") {
 		t.Errorf("replay: %v", err)
 	}
 }

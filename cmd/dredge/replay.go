@@ -44,7 +44,7 @@ func newReplayCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [-c FILE] [--identity EVENTS.jsonl] [--out FILE|-] [--replace T1..T2] FILE|DIR|-… | --from-kinesis T1..T2",
 		Short: "Run files of flow logs, or a stream once more, through the whole pipeline",
-		Long: `replay reads flow logs from files (plain, gzip or zstd; lines, CloudWatch envelopes or JSON), names both
+		Long: `replay reads flow logs from files (plain, gzip, zstd or Parquet; lines, CloudWatch envelopes or JSON), names both
 ends and writes rows. All identity events are read before the first flow, so it names with full hindsight:
 files are read twice, once for what their lines prove about addresses and once for the rows, so their order
 changes nothing; standard input is read once.

@@ -1,7 +1,7 @@
 // Package file reads flow logs from files, directories and standard input and hands them to a stream.Processor, as the
 // Kinesis consumer does with shards: for replays, for the demo and for looking at what a log holds.
 //
-// A file is a partition, its path the name. What is in it is told by its first bytes: gzip, zstd, JSON or lines. The text is read as a
+// A file is a partition, its path the name. What is in it is told by its first bytes: gzip, zstd, Parquet, JSON or lines. The text is read as a
 // stream and cut into payloads of about 1 MiB; the position after a payload is its offset in the decompressed text. Reading waits
 // while the pipeline has no room.
 package file

@@ -20,6 +20,8 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"dredge/consumer/s3/s3test"
+	"dredge/consumer/text"
 	"dredge/stream"
 )
 
@@ -190,6 +192,41 @@ func TestReadsFilesDirectoriesAndStdin(t *testing.T) {
 dredge_file_files_read_total 6
 `), "dredge_file_files_read_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Columns are read as lines, from any row on; what is Parquet and no flow log is refused by name.
+func TestReadsParquet(t *testing.T) {
+	dir := t.TempDir()
+	data, err := s3test.Parquet([]byte("version vpc-id\n2 vpc-1\n2 -\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, dir, "f.log.parquet", data)
+	s := newSink()
+	reg, err := run(t, t.Context(), s, "", nil, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.lines[path], []string{"version vpc-id", "2 vpc-1", "2 -"}; !slices.Equal(got, want) || s.last[path] != "2" {
+		t.Errorf("%q up to %s, want %q", got, s.last[path], want)
+	}
+	if n, err := testutil.GatherAndCount(reg, "dredge_file_files_read_total"); err != nil || n != 1 {
+		t.Error(n, err)
+	}
+	s = newSink()
+	s.positions[path] = "1"
+	if _, err := run(t, t.Context(), s, "", nil, path); err != nil || len(s.lines[path]) != 2 {
+		t.Errorf("from row 1: %q, %v", s.lines[path], err)
+	}
+	for name, data := range map[string][]byte{"cut": data[:len(data)/2], "foreign": bytes.ReplaceAll(data, []byte("version"), []byte("virsion"))} {
+		path := write(t, dir, name, data)
+		if _, err := run(t, t.Context(), newSink(), "", nil, path); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := run(t, t.Context(), newSink(), string(data), nil, Stdin); !errors.Is(err, text.ErrParquet) {
+		t.Errorf("from standard input: %v", err)
 	}
 }
 

@@ -52,6 +52,10 @@ func readFault(err error) *FileError {
 			switch resp.HTTPStatusCode() {
 			case http.StatusNotFound, http.StatusMethodNotAllowed: // the latter is a delete marker
 				reason = fileMissing
+			case http.StatusMovedPermanently, http.StatusTemporaryRedirect:
+				reason = fileNoBucket
+			case http.StatusRequestedRangeNotSatisfiable: // of a file of no bytes
+				reason = fileCorrupt
 			case http.StatusForbidden:
 				reason = fileDenied
 			case http.StatusPreconditionFailed:
@@ -70,7 +74,7 @@ func reasonOf(code, message string) string {
 		return fileReplaced
 	case "InvalidObjectState":
 		return fileArchived
-	case "NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed":
+	case "NoSuchBucket", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
 		return fileNoBucket
 	case "AccessDenied":
 		// S3 passes on what KMS refused under its own code.

@@ -151,6 +151,9 @@ func (g *Gatherer) take(ctx context.Context, messages []types.Message, until tim
 			g.d.Log.Warn().Str("message", aws.ToString(msg.MessageId)).Err(n.Faults[0]).Int("faults", len(n.Faults)).
 				Msg("notification not understood, left in its queue")
 		}
+		if n.Subscription != nil {
+			g.tell(*n.Subscription)
+		}
 		for _, o := range n.Objects {
 			if reason := g.cfg.Gather.foreign(o); reason != "" {
 				g.m.skip(reason)
@@ -164,6 +167,16 @@ func (g *Gatherer) take(ctx context.Context, messages []types.Message, until tim
 	}
 	g.mu.Unlock()
 	g.letGo(ctx, over)
+}
+
+// tell logs what is to be done about a message of SNS's own, which is acknowledged: what it needs is a person.
+func (g *Gatherer) tell(s Subscription) {
+	e := g.d.Log.Warn().Str("topic", s.Topic).Str("token", s.Token)
+	if s.Ended {
+		e.Msg("the subscription of the queue of new files to an SNS topic has ended; to have it back: aws sns confirm-subscription --topic-arn TOPIC --token TOKEN")
+		return
+	}
+	e.Msg("the subscription of the queue of new files to an SNS topic waits for its confirmation: aws sns confirm-subscription --topic-arn TOPIC --token TOKEN")
 }
 
 // put adds a file to a bin, or to the file that is there already. With g.mu.

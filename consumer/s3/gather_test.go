@@ -1,13 +1,16 @@
 package s3
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
 )
 
 // everyFileOnce checks that each announced file is in exactly one mouthful that will be read.
@@ -117,19 +120,28 @@ func TestWhatIsNotGathered(t *testing.T) {
 		r := newRig(t, nil)
 		for _, body := range []string{
 			`{"Event":"s3:TestEvent"}`, s3Event("b", "AWSLogs/1/CloudTrail/x.gz", `,"size":1`), s3Event("b", "folder/", `,"size":0`), `nonsense`,
+			`{"Type":"SubscriptionConfirmation","TopicArn":"arn:aws:sns:us-east-1:1:logs","Token":"t0","SubscribeURL":"https://sns.us-east-1.amazonaws.com/"}`,
+			`{"Type":"UnsubscribeConfirmation","TopicArn":"arn:aws:sns:us-east-1:1:logs","Token":"t1"}`,
 		} {
 			if err := r.aws.SQS().Send("announced", body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		g := r.gatherer(nil)
+		var log bytes.Buffer
+		g.d.Log = zerolog.New(zerolog.SyncWriter(&log))
 		stop := start(t, g.Run)
 		<-time.After(10 * time.Second)
 		stop()
+		for _, want := range []string{`"token":"t0"`, "waits for its confirmation", `"token":"t1"`, "has ended"} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("no %q in the log:\n%s", want, &log)
+			}
+		}
 		if visible, inFlight, _ := r.aws.SQS().Depth("announced"); visible+inFlight != 1 {
 			t.Errorf("%d messages are left, want that of nonsense", visible+inFlight)
 		}
-		for reason, want := range map[string]float64{skipTest: 1, skipOther: 1, skipEmpty: 1} {
+		for reason, want := range map[string]float64{skipTest: 1, skipOther: 1, skipEmpty: 1, skipSNS: 2} {
 			if n := testutil.ToFloat64(g.m.skipped[reason]); n != want {
 				t.Errorf("%v skipped for %s", n, reason)
 			}

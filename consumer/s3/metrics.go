@@ -45,7 +45,7 @@ func newGatherMetrics(reg prometheus.Registerer) *gatherMetrics {
 		errors:        k.counter("gather_errors_total", "Calls of a gatherer that failed and were tried again."),
 		held:          k.gauge("notifications_held", "Notifications received and not yet deleted or given back."),
 		skipped: k.counters("announcements_skipped_total", "Announcements that name no flow log and were acknowledged, by reason.",
-			skipTest, skipNotMade, skipNotStore, skipEmpty, skipSuffix, skipOther, skipPrefix),
+			skipTest, skipNotMade, skipNotStore, skipSNS, skipEmpty, skipSuffix, skipOther, skipPrefix),
 		faults: k.counters("notification_faults_total", "Notifications, or records in them, that were not understood and left in their queue, by reason.",
 			faultTooLarge, faultJSON, faultShape, faultVersion, faultKey, faultSize, faultIdentity),
 	}

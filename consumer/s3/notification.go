@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of what is parsed: SQS's largest message, and S3's longest names.
@@ -17,6 +18,8 @@ const (
 	maxVersion      = 1024
 	maxETag         = 128
 	maxSize         = 50 << 40
+	maxTopic        = 512
+	maxToken        = 1024
 	// maxWrapped is how often one message may hold another: S3 in EventBridge in SNS.
 	maxWrapped = 3
 )
@@ -37,6 +40,7 @@ const (
 	skipTest     = "test_event"
 	skipNotMade  = "not_created" // an event of another kind: removal, restore, tagging
 	skipNotStore = "not_s3"      // an event of another service
+	skipSNS      = "sns_control" // what SNS itself says about the queue's subscription to a topic
 )
 
 // NotificationError says why a message, or one record of it, was not understood.
@@ -63,6 +67,16 @@ type Notification struct {
 	Skipped []string
 	// Faults are the records that were not understood. A message that has any is not acknowledged.
 	Faults []*NotificationError
+	// Subscription is what SNS says about the queue's subscription; nil when the message is none of that kind.
+	Subscription *Subscription
+}
+
+// Subscription is a message of SNS's own. A queue of another account than the topic's gets one when it is subscribed.
+type Subscription struct {
+	// Topic is the ARN; Token is what confirms the subscription, or brings an ended one back, for three days.
+	Topic, Token string
+	// Ended says that the subscription is over; else it waits for somebody to confirm it.
+	Ended bool
 }
 
 // message is every shape in one: S3's own, SNS's envelope and EventBridge's event.
@@ -71,8 +85,8 @@ type message struct {
 	Records []json.RawMessage
 	Event   string
 	// SNS.
-	Type    string
-	Message *string
+	Type, TopicArn, Token string //nolint:revive // SNS's names
+	Message               *string
 	// EventBridge.
 	DetailType string `json:"detail-type"`
 	Source     string
@@ -142,6 +156,9 @@ func (n *Notification) parse(body []byte, depth int) {
 			return
 		}
 		n.parse([]byte(*m.Message), depth+1)
+	case m.Type == "SubscriptionConfirmation" || m.Type == "UnsubscribeConfirmation":
+		n.Skipped = append(n.Skipped, skipSNS)
+		n.Subscription = &Subscription{Topic: clipAt(m.TopicArn, maxTopic), Token: clipAt(m.Token, maxToken), Ended: m.Type == "UnsubscribeConfirmation"}
 	default:
 		n.fault(notificationFault(faultShape, "neither an S3 notification, nor one in an SNS message, nor an EventBridge event"))
 	}
@@ -200,6 +217,8 @@ func (n *Notification) add(o Object, size *int64) {
 		n.fault(notificationFault(faultKey, "bucket %q is no bucket's name", clip(o.Bucket)))
 	case o.Key == "" || len(o.Key) > maxKey:
 		n.fault(notificationFault(faultKey, "key %q has %d bytes; it must have 1 to %d", clip(o.Key), len(o.Key), maxKey))
+	case !utf8.ValidString(o.Key):
+		n.fault(notificationFault(faultKey, "key %q is no UTF-8", clip(o.Key)))
 	case len(o.Version) > maxVersion || len(o.ETag) > maxETag:
 		n.fault(notificationFault(faultIdentity, "version id of %d and etag of %d bytes", len(o.Version), len(o.ETag)))
 	case size == nil || *size < 0 || *size > maxSize:
@@ -211,8 +230,9 @@ func (n *Notification) add(o Object, size *int64) {
 }
 
 // clip shortens s for messages.
-func clip(s string) string {
-	const most = 80
+func clip(s string) string { return clipAt(s, 80) }
+
+func clipAt(s string, most int) string {
 	if len(s) > most {
 		return s[:most] + "…"
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"dredge/consumer/columns"
 	"dredge/consumer/text"
 )
 
@@ -20,7 +21,6 @@ import (
 const (
 	blockSize    = 1 << 20
 	maxValueSize = 16 << 20
-	blockRows    = 4096 // of Parquet
 )
 
 // maxInFlight bounds the payloads of one file whose rows are not yet durable.
@@ -63,10 +63,13 @@ func (w *Worker) get(ctx context.Context, o Object, span string) (*s3.GetObjectO
 	return out, nil
 }
 
-// open begins to read o at a position.
+// open begins to read o at a position. What a file is decides what is in it, not its name.
 func (w *Worker) open(ctx context.Context, o Object, from int64) (text.Pieces, time.Time, error) {
 	if isParquet(o.Key) {
-		return w.openParquet(ctx, o, from)
+		in, written, err := w.openParquet(ctx, o, from)
+		if !errors.Is(err, errNoColumns) {
+			return in, written, err
+		}
 	}
 	out, err := w.get(ctx, o, "")
 	if err != nil {
@@ -74,9 +77,13 @@ func (w *Worker) open(ctx context.Context, o Object, from int64) (text.Pieces, t
 	}
 	body := &body{ReadCloser: out.Body}
 	in := bufio.NewReaderSize(body, 64<<10)
-	if magic, _ := in.Peek(len(parquetMagic)); string(magic) == parquetMagic {
+	if magic, _ := in.Peek(len(columns.Magic)); string(magic) == columns.Magic {
 		_ = body.Close() // most of it was not read
-		return w.openParquet(ctx, o, from)
+		in, written, err := w.openParquet(ctx, o, from)
+		if errors.Is(err, errNoColumns) {
+			err = &FileError{Reason: fileCorrupt, Err: err}
+		}
+		return in, written, err
 	}
 	f, err := text.OpenFile(struct {
 		io.Reader
@@ -88,7 +95,7 @@ func (w *Worker) open(ctx context.Context, o Object, from int64) (text.Pieces, t
 	return &textPieces{ctx: ctx, body: body, file: f}, arrival(o, out.LastModified), nil
 }
 
-// isParquet tells by the name, which saves a request.
+// isParquet tells by the name, which saves a request where it is right.
 func isParquet(key string) bool { return strings.HasSuffix(key, ".parquet") }
 
 // arrival is when the file was written.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -48,7 +49,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 // announce tells of a file.
 func (r *rig) announce(key string, size int64) {
 	r.t.Helper()
-	if err := r.aws.SQS().Send("announced", s3Event("flows", key, fmt.Sprintf(`,"size":%d,"eTag":"e"`, size))); err != nil {
+	if err := r.aws.SQS().Send("announced", s3Event("flows", url.QueryEscape(key), fmt.Sprintf(`,"size":%d,"eTag":"e"`, size))); err != nil {
 		r.t.Fatal(err)
 	}
 }

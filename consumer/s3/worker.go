@@ -92,6 +92,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	w.ready.Store(true)
+	w.d.Log.Info().Str("worker", w.name).Int("slots", w.cfg.Work.Slots).Msg("reading mouthfuls")
 	var slots sync.WaitGroup
 	for i := range w.cfg.Work.Slots {
 		slots.Go(func() {

@@ -242,6 +242,54 @@ func TestCompressedFiles(t *testing.T) {
 	})
 }
 
+// Odd files: what is in a file decides how it is read, not its name, and what holds no rows is read to its end.
+func TestOddFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		s, k := newStore(), newTaker()
+		var want []string
+		put := func(name string, data func(text []byte) []byte) {
+			text, lines := logFile(strings.Map(func(c rune) rune {
+				if c <= ' ' {
+					return '_'
+				}
+				return c
+			}, name), 3)
+			s.files[name] = data(text)
+			want = append(want, lines...)
+		}
+		same := func(text []byte) []byte { return text }
+		put("plain.log.gz", same)
+		put("text.parquet", same)
+		put("gzip.parquet", s3test.Gzip)
+		put("a+b ü 100%.log", same)
+		put("returns.log", func(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")) })
+		put("members.log.gz", func(text []byte) []byte {
+			return append(append(s3test.Gzip(text[:40]), s3test.Gzip(nil)...), s3test.Gzip(text[40:])...)
+		})
+		s.files["nothing.log.gz"] = s3test.Gzip(nil)
+		s.files["header.log.gz"] = s3test.Gzip([]byte("version account-id srcaddr\n"))
+		s.files["rowless.parquet"] = parquetOf(t, []flowRow{})
+		s.files["columns.log.gz"] = flowParquet(t, 1, 1)
+		want = append(want, "2 123456789012 10.0.0.1 - 1700000000")
+		s.files["cut.parquet"] = flowParquet(t, 10, 10)
+		s.files["cut.parquet"] = s.files["cut.parquet"][:100]
+		s.files["cut.log.gz"] = s.files["cut.parquet"]
+		r.form(s, 100)
+		w := r.worker(nil, s, k)
+		stop := start(t, w.Run)
+		r.wait(time.Hour, "the mouthful read", r.drained("mouthfuls"))
+		stop()
+		slices.Sort(want)
+		if diff := cmp.Diff(want, k.delivered()); diff != "" {
+			t.Errorf("lines (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]string{"s3://flows/cut.parquet#e": fileCorrupt, "s3://flows/cut.log.gz#e": fileCorrupt}, r.reasons()); diff != "" {
+			t.Errorf("reasons (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // A mouthful that takes long stays its worker's, and one that is drained goes on where it was.
 func TestLongMouthfulAndDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -20,8 +20,8 @@ var (
 	parquetMagic = []byte("PAR1")                 //nolint:gochecknoglobals // read-only table
 )
 
-// ErrParquet says that a file is no text at all.
-var ErrParquet = errors.New("the file is Parquet, which is read from S3 only (dredge backfill, or dredge run with s3); write it as text for this")
+// ErrParquet says that a stream of bytes is no text at all.
+var ErrParquet = errors.New("this is Parquet, which begins at its end: it cannot be read from a stream; name the file, not compressed")
 
 // Decompressed returns the text of src, whatever its name: gzip (of any number of members) and zstd are told by their first
 // bytes. The text must be closed. The error is ErrParquet for a file of columns.

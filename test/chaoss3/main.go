@@ -1,5 +1,6 @@
 // Command chaoss3 runs real dredge processes that read flow logs from a fake S3 into a Kafka in memory, exactly once, and kills them at
-// random: workers and gatherers alike, with SIGKILL, at any moment. Every line is counted by a number of its own among the rows
+// random: workers and gatherers alike, with SIGKILL, at any moment. At every second kill of a worker the broker has its commit already,
+// and carries it out only after another worker has finished the mouthful. Every line is counted by a number of its own among the rows
 // that a reader of committed records sees: it must be there once. Negative controls are killed in the same way and must be found out,
 // for a count that cannot find loss and doubles proves nothing: a sink that delivers at least once, and builds that are wrong on purpose.
 //

@@ -20,6 +20,7 @@ func (p *plan) write(o outcome, bad []control, began time.Time) (string, error) 
 		{"files, each announced twice", o.files},
 		{"lines", o.lines},
 		{"kills of workers (SIGKILL), while a mouthful was in flight", o.workerKills},
+		{"commits asked for before the kill and carried out by the broker after another worker had finished the mouthful", o.late},
 		{"kills of gatherers (SIGKILL)", o.kills - o.workerKills},
 		{"mouthfuls in the ledger", o.mouthfuls},
 		{"of them claimed more than once", o.retaken},
@@ -37,7 +38,7 @@ func (p *plan) write(o outcome, bad []control, began time.Time) (string, error) 
 		if c.tag != "" {
 			tag = " (`-tags " + c.tag + "`)"
 		}
-		line("Negative control, %s%s, %d kills of workers: %d of %d lines reported as lost, %d rows as there twice.\n", c.doc, tag, f.workerKills, f.lost, f.lines, f.twice)
+		line("Negative control, %s%s, %d kills of workers, %d late commits: %d of %d lines reported as lost, %d rows as there twice.\n", c.doc, tag, f.workerKills, f.late, f.lost, f.lines, f.twice)
 		if c.loses && f.lost == 0 || !c.loses && f.twice == 0 {
 			errs = append(errs, fmt.Errorf("the negative control, %s, was not found out, so this experiment cannot find what it does; run it for longer", c.doc))
 		}
@@ -62,6 +63,9 @@ func (o outcome) verdict() error {
 	}
 	if o.twice > 0 {
 		errs = append(errs, fmt.Errorf("%d rows are there twice", o.twice))
+	}
+	if o.late == 0 {
+		errs = append(errs, errors.New("no commit of a killed worker came late: the run proves little; run it for longer"))
 	}
 	if o.workerKills == 0 || o.retaken == 0 {
 		errs = append(errs, errors.New("no mouthful was taken over from a killed worker: the run proves nothing; run it for longer"))

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +31,8 @@ const (
 	// commitTime is how long the broker takes to commit: long enough for a kill to find a mouthful of which some files are committed and
 	// others are not.
 	commitTime = 200 * time.Millisecond
+	// lookEvery is how often the experiment looks at what the processes have done.
+	lookEvery = 200 * time.Millisecond
 	// countTime is how long the reading back of all rows may take.
 	countTime = 5 * time.Minute
 )
@@ -40,6 +41,7 @@ const (
 type outcome struct {
 	files, lines       int
 	kills, workerKills int
+	late               int
 	mouthfuls, retaken int
 	lost, twice        int
 	drained            time.Duration
@@ -49,6 +51,7 @@ type outcome struct {
 type process struct {
 	command string
 	cmd     *exec.Cmd
+	log     string // its file
 	ended   chan struct{}
 }
 
@@ -57,6 +60,7 @@ type stage struct {
 	*plan
 	aws     *awsfake.Server
 	cluster *kfake.Cluster
+	late    lateCommit
 	started int
 }
 
@@ -72,6 +76,7 @@ func (s *stage) start(ctx context.Context, command string) (*process, error) {
 		"DREDGE_S3_GATHER_MAX_AGE=2s", "DREDGE_S3_GATHER_MAX_FILES=20",
 		"DREDGE_SINK_TYPE=kafka", "DREDGE_SINK_KAFKA_BROKERS=["+strings.Join(s.cluster.ListenAddrs(), ", ")+"]", "DREDGE_SINK_KAFKA_TOPIC="+topic,
 		"DREDGE_SINK_KAFKA_MODE="+s.mode, "DREDGE_SINK_KAFKA_EXACTLY_ONCE_CHECKPOINTS_TOPIC="+checkpoints, "DREDGE_SINK_KAFKA_EXACTLY_ONCE_COMMIT_INTERVAL=100ms",
+		"DREDGE_SINK_KAFKA_EXACTLY_ONCE_TRANSACTION_TIMEOUT=10m", // nobody but a taker ends what a killed worker has open
 	)
 	if command == "gather" {
 		p.cmd.Env = append(p.cmd.Env, "DREDGE_S3_GATHER_QUEUE="+s.aws.SQS().CreateQueue("files"))
@@ -80,7 +85,7 @@ func (s *stage) start(ctx context.Context, command string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stderr, p.cmd.Stdout = log, log
+	p.cmd.Stderr, p.cmd.Stdout, p.log = log, log, log.Name()
 	if err := errors.Join(p.cmd.Start(), log.Close()); err != nil {
 		return nil, err
 	}
@@ -110,9 +115,19 @@ func (p *plan) run(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	defer s.cluster.Close()
-	s.cluster.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+	defer s.late.letGo()
+	s.cluster.ControlKey(int16(kmsg.EndTxn), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		s.cluster.KeepControl()
-		s.cluster.SleepControl(func() { <-time.After(commitTime) })
+		var held <-chan struct{}
+		if end, ok := r.(*kmsg.EndTxnRequest); ok {
+			held = s.late.catch(end)
+		}
+		s.cluster.SleepControl(func() {
+			<-time.After(commitTime)
+			if held != nil {
+				<-held
+			}
+		})
 		return nil, nil, false
 	})
 	s.aws.S3().CreateBucket("flows", false)
@@ -145,10 +160,11 @@ func (p *plan) run(ctx context.Context) (o outcome, err error) {
 		return o, err
 	}
 	last := time.Now()
-	if err := s.drain(life); err != nil {
+	if err := s.drain(life, all, &o); err != nil {
 		return o, err
 	}
 	o.drained = time.Since(last)
+	s.late.letGo()
 	return o, s.count(ctx, &o)
 }
 
@@ -162,6 +178,8 @@ func (s *stage) trouble(ctx context.Context, all []*process, o *outcome) error {
 	next := func() time.Duration { return time.Duration(random.ExpFloat64() * float64(s.every)) }
 	kill := time.NewTimer(4 * s.every) // they come up first
 	defer kill.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,25 +190,39 @@ func (s *stage) trouble(ctx context.Context, all []*process, o *outcome) error {
 			if err := s.put(o); err != nil {
 				return err
 			}
+		case <-look.C:
+			if err := s.watchLate(all, s.replacer(ctx, all, o), o); err != nil {
+				return err
+			}
 		case <-kill.C:
 			i := random.IntN(len(all))
 			if s.only != "" && all[i].command != s.only || all[i].command == "run" && !s.reading() {
 				kill.Reset(10 * time.Millisecond)
 				continue
 			}
-			if err := all[i].kill(); err != nil {
-				return fmt.Errorf("kill %s: %w: it had ended by itself", all[i].command, err)
+			kill.Reset(next())
+			if all[i].command == "run" && s.mode == exactlyOnce && s.late.arm() {
+				continue // the worker is killed when a commit of its has come
 			}
-			o.kills++
 			if all[i].command == "run" {
 				o.workerKills++
 			}
-			var err error
-			if all[i], err = s.start(ctx, all[i].command); err != nil {
+			if err := s.replacer(ctx, all, o)(i); err != nil {
 				return err
 			}
-			kill.Reset(next())
 		}
+	}
+}
+
+// replacer kills a process and starts another one in its place.
+func (s *stage) replacer(ctx context.Context, all []*process, o *outcome) func(i int) error {
+	return func(i int) (err error) {
+		if err := all[i].kill(); err != nil {
+			return fmt.Errorf("kill %s: %w: it had ended by itself", all[i].command, err)
+		}
+		o.kills++
+		all[i], err = s.start(ctx, all[i].command)
+		return err
 	}
 }
 
@@ -219,12 +251,15 @@ func (s *stage) put(o *outcome) error {
 }
 
 // drain waits until both queues are empty.
-func (s *stage) drain(ctx context.Context) error {
+func (s *stage) drain(ctx context.Context, all []*process, o *outcome) error {
 	deadline := time.NewTimer(drainTime)
 	defer deadline.Stop()
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
+		if err := s.watchLate(all, s.replacer(ctx, all, o), o); err != nil {
+			return err
+		}
 		left := 0
 		for _, queue := range []string{"files", "mouthfuls"} {
 			visible, inFlight, delayed := s.aws.SQS().Depth(queue)
@@ -295,19 +330,15 @@ func (s *stage) count(ctx context.Context, o *outcome) error {
 		}
 	}
 	for _, it := range s.aws.DynamoDB().Items(table) {
-		var m struct{ ID, State, Tries attribute }
-		for name, to := range map[string]*attribute{"id": &m.ID, "state": &m.State, "tries": &m.Tries} {
-			if raw := it[name]; raw != nil {
-				if err := json.Unmarshal(raw, to); err != nil {
-					return fmt.Errorf("read the ledger: %w", err)
-				}
-			}
-		}
-		if !strings.HasPrefix(m.ID.S, "mouthful:") || m.State.S != "done" {
+		if !strings.HasPrefix(textOf(it, "id"), "mouthful:") || textOf(it, "state") != "done" {
 			continue
 		}
 		o.mouthfuls++
-		if n, err := strconv.Atoi(m.Tries.N); err == nil && n > 1 {
+		var tries attribute
+		if err := json.Unmarshal(it["tries"], &tries); err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		if tries.N != "1" {
 			o.retaken++
 		}
 	}
