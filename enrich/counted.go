@@ -35,8 +35,8 @@ func (j *join) atEnd(f *flow, e *end) bool {
 //   - Else the destination's, if its are.
 //   - Else the flow is only seen on its way: on the leg that enters the first forwarder.
 //
-// When that can't be evaluated, because the scope of an end that matters is unknown or it isn't known where the observer
-// stands, the row is counted and says that it is unsure.
+// When that can't be evaluated, because the scope of an end that matters is unknown, it isn't known where the observer
+// stands, or what was told of coverage is nothing or contradicts the record, the row is counted and says that it is unsure.
 func (j *join) counted(f *flow, out *row.Row) (bool, row.CountedHow) {
 	if out.Action == row.Reject {
 		return true, row.CountedReject
@@ -55,15 +55,36 @@ func (j *join) counted(f *flow, out *row.Row) (bool, row.CountedHow) {
 	}
 	switch {
 	case out.ObservedAt == row.EndMiddle:
-		return j.firstLeg(f, out), row.CountedForwarder
-	// The coverage table does not know of the flow log that this very record comes from, so it is not to be relied on.
+		if !j.firstLeg(f, out) {
+			return false, row.CountedForwarder
+		}
+		if !j.coverageTold() { // an end may be logged as well
+			return true, row.CountedUnsure
+		}
+		return true, row.CountedForwarder
+	// The coverage table does not know of the flow log that this very record comes from, so it is not to be relied on. A forwarder's
+	// record and the destination's do not know that: they count by the table, or say themselves that they are unsure.
 	case out.ObservedAt == row.EndSrc:
+		if j.coverageTold() {
+			return true, row.CountedUnsure
+		}
 		return true, row.CountedSource
 	case !vpcScope(f.src.scope): // nobody logs the source
 		return true, row.CountedDestination
 	default:
 		return true, row.CountedUnsure
 	}
+}
+
+// coverageTable is implemented by a View that knows whether anybody ever said which flows are logged.
+type coverageTable interface {
+	CoverageTold() bool
+}
+
+// coverageTold says whether there is a coverage table at all. In one that is there, what nobody told of is not logged.
+func (j *join) coverageTold() bool {
+	table, ok := j.view.(coverageTable)
+	return !ok || table.CoverageTold()
 }
 
 // placed says whether it is known where e is: in a scope, or in a declared network outside all of them.

@@ -332,6 +332,9 @@ func (in *snapshotReader) networks(c *cursor) {
 	if c.bad {
 		return
 	}
+	if len(covers) > 0 {
+		in.s.covers.Store(true)
+	}
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	for _, n := range nets {

@@ -55,6 +55,8 @@ type Store struct {
 	guard, skew int64
 	// listening says that somebody was ever told to listen on a port, or claimed one.
 	listening atomic.Bool
+	// covers says that somebody ever told which flows are logged.
+	covers atomic.Bool
 	// floor is the time before which history is forgotten.
 	floor atomic.Int64
 }
@@ -196,6 +198,9 @@ func (s *Store) Apply(e *event.Event) error {
 		s.tellNetwork(&told, scope)
 	case event.Coverage:
 		p, _ := netip.ParsePrefix(e.Prefix)
+		if !s.covers.Load() {
+			s.covers.Store(true)
+		}
 		s.scope(scope).tellCoverage(&told, p, s.owners.sources)
 	default: // snap_begin and snap_end only show that the source lives
 	}

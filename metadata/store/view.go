@@ -280,6 +280,9 @@ func (s *Store) Covered(sc metadata.Scope, ip netip.Addr, reject bool, w metadat
 	return false
 }
 
+// CoverageTold says whether anybody ever said which flows are logged into this application: without that, Covered knows of nothing.
+func (s *Store) CoverageTold() bool { return s.covers.Load() }
+
 // PlaceOf implements metadata.Placer.
 func (s *Store) PlaceOf(id metadata.EndpointID) metadata.PlaceID {
 	ow := s.owners.list.find(uint32(id))
