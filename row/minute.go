@@ -2,6 +2,7 @@ package row
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,7 @@ type Sums struct {
 	RowsIn int64
 }
 
-// Add adds one raw row.
+// Add adds one raw row. A sum that an int64 cannot hold stays at the largest one.
 func (s *Sums) Add(r *Row) {
 	var bytes, packets int64
 	if r.Missing&MissingBytes == 0 {
@@ -25,14 +26,22 @@ func (s *Sums) Add(r *Row) {
 		packets = r.Packets
 	}
 	if r.Counted {
-		s.Bytes += bytes
-		s.Packets += packets
+		s.Bytes = plus(s.Bytes, bytes)
+		s.Packets = plus(s.Packets, packets)
 		s.Flows += r.Flows()
 	}
-	s.BytesObserved += bytes
-	s.PacketsObserved += packets
+	s.BytesObserved = plus(s.BytesObserved, bytes)
+	s.PacketsObserved = plus(s.PacketsObserved, packets)
 	s.FlowsObserved += r.Flows()
 	s.RowsIn++
+}
+
+// plus adds two numbers that are not negative.
+func plus(a, b int64) int64 {
+	if sum := a + b; sum >= a {
+		return sum
+	}
+	return math.MaxInt64
 }
 
 // MinuteOf is the minute that a row is rolled up into, in Unix milliseconds: that of the flow's start.

@@ -1,6 +1,7 @@
 package row_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -15,6 +16,19 @@ func TestSumsCountOnlyWhatCounts(t *testing.T) {
 	s.Add(&row.Row{Bytes: 90, Packets: 1})
 	s.Add(&row.Row{Bytes: 7, Packets: 3, Counted: true, Missing: row.MissingBytes | row.MissingPackets})
 	want := row.Sums{Bytes: 100, Packets: 2, Flows: 2, BytesObserved: 190, PacketsObserved: 3, FlowsObserved: 3, RowsIn: 3}
+	if diff := cmp.Diff(want, s); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A counter at the end of its range, of a broken recorder or of a sampled row, must not turn a sum negative.
+func TestSumsStayAtTheLargest(t *testing.T) {
+	var s row.Sums
+	for range 3 {
+		s.Add(&row.Row{Bytes: math.MaxInt64, Packets: math.MaxInt64 - 1, Counted: true})
+	}
+	const most = math.MaxInt64
+	want := row.Sums{Bytes: most, Packets: most, Flows: 3, BytesObserved: most, PacketsObserved: most, FlowsObserved: 3, RowsIn: 3}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
