@@ -238,10 +238,34 @@ func TestJSONRecords(t *testing.T) {
 	f("parseVPC, message is JSON text", `{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","logEvents":[{"message":`+string(quoted)+`}]}`, header, line)
 	f("parseVPC, message is an object", `{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","logEvents":[{"id":"1","message":`+camel+`}]}`, header, line)
 	f("Firehose, message is JSON text", `{"message":`+string(quoted)+`}`, header, line)
-	f("Athena", `{"srcaddr":"10.0.0.1","pkt_dstaddr":null,"instance_tag":"a b","log_status":"","year":"2024","nested":{"a":1}}`, "srcaddr pkt-dstaddr instance-tag log-status", "10.0.0.1 - a%20b -")
+	f("Athena", `{"srcaddr":"10.0.0.1","pkt_dstaddr":null,"instance_tag":"a b","log_status":"","year":"2024","nested":{"a":1}}`, "srcaddr pkt-dstaddr instance-tag log-status year", "10.0.0.1 - a%20b - 2024")
+	f("fields of a later version", `{"srcaddr":"10.0.0.1","next_hop_colour":"deep blue","dstaddr":"10.0.0.2","newTag-2":null,"next-hop_colour":"twice","count":3,"ok":true,"a.b":1,"@timestamp":5,"9a":1,"list":["x"]}`,
+		"srcaddr next_hop_colour dstaddr newTag-2 count ok", "10.0.0.1 deep%20blue 10.0.0.2 - 3 true")
+	f("a long text beside a record", `{"srcaddr":"10.0.0.1","trace":"`+strings.Repeat("x y ", 50_000)+`","dstaddr":"10.0.0.2"}`, "srcaddr dstaddr", "10.0.0.1 10.0.0.2")
+	many := strings.Builder{}
+	for i := range 300 {
+		fmt.Fprintf(&many, `"k%d":1,`, i)
+	}
+	if all, err := read(t, r, []byte(`{`+many.String()+`"srcaddr":"10.0.0.1","dstaddr":"10.0.0.2"}`)); err != nil || len(all) != 1 || strings.Count(all[0].Header, " ") != maxOthers+1 {
+		t.Errorf("many keys: %v, %+v", err, all)
+	}
+	f("doubles of Java", `{"srcaddr":"10.0.0.1","start":1.41853001E9,"end":1.41853007e+09,"bytes":1e3,"packets":9.2E1,"srcport":0E0,"dstport":4.4300E2}`,
+		"srcaddr start end bytes packets srcport dstport", "10.0.0.1 1418530010 1418530070 1000 92 0 443")
 	f("numbers of a table of mixed types", `{"account_id":12345678901,"srcaddr":"10.0.0.1","srcport":443.0,"dstport":8080.00,"bytes":0.0,"packets":null}`,
 		"account-id srcaddr srcport dstport bytes packets", "012345678901 10.0.0.1 443 8080 0 -")
 	f("Athena, old", `{"account":"1","sourceaddress":"10.0.0.1","numbytes":5,"starttime":1418530010}`, "account-id srcaddr bytes start", "1 10.0.0.1 5 1418530010")
+}
+
+// A number that is no integer, or none that fits, stays as it is written, for the decoder to reject.
+func TestWholeNumber(t *testing.T) {
+	for text, want := range map[string]string{
+		"1.5": "1.5", "1.55E1": "1.55E1", "15E-1": "15E-1", "1E19": "1E19", "1E18": "1000000000000000000", "-1.0": "-1.0", "1.": "1.", "1e": "1e", "1e+": "1e+",
+		"e5": "e5", ".5e1": ".5e1", "1e999": "1e999", "1.0": "1", "1.5e1": "15", "true": "true", "false": "false", "null": "null", "12": "12", "1e1e1": "1e1e1",
+	} {
+		if got := string(wholeNumber([]byte(text))); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
 }
 
 // TestBadLinesAmongGood holds that one bad JSON line costs nothing but itself.

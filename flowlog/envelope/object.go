@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+
+	"dredge/flowlog"
 )
 
 // object is what is known of the top-level JSON object being read.
@@ -136,7 +138,7 @@ func (r *Reader) member() error {
 	if err != nil {
 		return err
 	}
-	k, field := keyOf(name), fieldOf(name)
+	k, field := keyOf(name), r.record.field(name)
 	c, err := w.colon()
 	if err != nil {
 		return err
@@ -175,10 +177,10 @@ func (r *Reader) member() error {
 		}
 	default: // a field of a flow log, or nothing of ours
 	}
-	if field != 0 && c != '{' && c != '[' {
-		return r.record.add(w, field, c)
+	if k != keyOther && field == flowlog.FieldOther {
+		return w.skip(c) // a key of what a record comes in
 	}
-	return w.skip(c)
+	return r.record.member(w, field, c)
 }
 
 // describe reads one of the strings that describe an envelope; null and other values leave it empty.
