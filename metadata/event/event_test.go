@@ -85,6 +85,8 @@ func TestParse(t *testing.T) {
 	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","cidr":"10.0.0.0/8","owner":"a"}`, event.BadValue, "write one of them")
 	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","owner":"a","from":-1}`, event.BadTime, "-1")
 	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","owner":"a","from":1767225600000000}`, event.BadTime, "milliseconds")
+	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","owner":"a","from":1767225600}`, event.BadTime, "1767225600 is a time in seconds; write Unix milliseconds, 1767225600000")
+	f(`{"op":"progress","to":1767225600}`, event.BadTime, "in seconds")
 	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","owner":"a","from":1767229200000}`, event.FutureTime, "2026-01-01T01:00:00Z")
 	f(`{"op":"progress","src":"s","to":1767229200000}`, event.FutureTime, "future")
 	f(`{"op":"assign","scope":"v","ip":"10.0.0.1","owner":"a","from":9,"to":9}`, event.BadTime, "not after from 9")

@@ -22,6 +22,8 @@ const (
 	DefaultMaxFuture = 10 * time.Minute
 	// latest is the last end that is accepted: the year 2100. Ends may be planned, so they may lie ahead.
 	latest = 4102444800000
+	// From secondsFrom to secondsTo, a number is a time of these decades in seconds; in milliseconds it would lie in January 1970.
+	secondsFrom, secondsTo = 1_200_000_000, 2_400_000_000
 )
 
 // Reason is why a line was rejected or skipped. Its text is a metric label.
@@ -223,6 +225,8 @@ func (p Parser) checkTimes(e *Event) error {
 		switch {
 		case t.ms < 0 || t.ms > latest:
 			return reject(BadTime, "%s: %d is no time of this century; write Unix milliseconds", t.field, t.ms)
+		case t.ms >= secondsFrom && t.ms < secondsTo:
+			return reject(BadTime, "%s: %d is a time in seconds; write Unix milliseconds, %d000", t.field, t.ms, t.ms)
 		case !t.ahead && t.ms > bound:
 			return reject(FutureTime, "%s: %s is in the future; the writer's clock is wrong, or %d is not in milliseconds",
 				t.field, time.UnixMilli(t.ms).UTC().Format(time.RFC3339), t.ms)

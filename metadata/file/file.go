@@ -58,6 +58,8 @@ type Source struct {
 	sources map[string]struct{}
 	// hasProgress: a progress event was met, so the files speak for themselves.
 	hasProgress bool
+	// refused counts the lines that were not taken in.
+	refused map[event.Reason]int
 	// fault is the last error that was logged, so that a lasting one is logged once.
 	fault  string
 	warned bool
@@ -84,25 +86,27 @@ func New(cfg Config, deps Dependencies) (*Source, error) {
 	}
 	return &Source{
 		cfg: cfg, deps: deps, parser: event.Parser{Now: deps.Now, DefaultSource: DefaultSource}, metrics: newMetrics(deps.Registerer),
-		files: map[string]*tail{}, sources: map[string]struct{}{},
+		files: map[string]*tail{}, sources: map[string]struct{}{}, refused: map[event.Reason]int{},
 	}, nil
 }
 
 // LoadAll reads every file whole, once, a last line without line end included, and then marks every source that it met as
-// complete: a replay has nothing to wait for. Faulty lines are logged and counted; a file that cannot be read is an error.
+// complete: a replay has nothing to wait for. Files may be compressed with gzip or zstd. Faulty lines are logged and counted, and in
+// the end the log says how many there were; a file that cannot be read is an error.
 func (s *Source) LoadAll(ctx context.Context) error {
-	names, err := s.list()
+	names, err := s.list(true)
 	if err != nil {
 		return fmt.Errorf("loading identity: %w", err)
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("loading identity: %q holds no *.jsonl, *.ndjson or *.json file", s.cfg.Path)
+		return fmt.Errorf("loading identity: %q holds no *.jsonl, *.ndjson or *.json file, nor one of these with .gz or .zst", s.cfg.Path)
 	}
 	for _, name := range names {
-		if _, err := s.read(ctx, name, true); err != nil {
+		if err := s.load(ctx, name); err != nil {
 			return fmt.Errorf("loading identity: %w", err)
 		}
 	}
+	s.tellRefused()
 	for src := range s.sources {
 		s.deps.Target.MarkComplete(src)
 	}
@@ -128,7 +132,7 @@ func (s *Source) Run(ctx context.Context) error {
 // poll reads what is new.
 func (s *Source) poll(ctx context.Context) {
 	before := s.deps.Now()
-	names, err := s.list()
+	names, err := s.list(false)
 	whole := err == nil
 	for _, name := range names {
 		ended, rerr := s.read(ctx, name, false)
@@ -165,8 +169,8 @@ func (s *Source) poll(ctx context.Context) {
 	}
 }
 
-// list returns the files of the path in order of name.
-func (s *Source) list() ([]string, error) {
+// list returns the files of the path in order of name; compressed ones cannot be followed.
+func (s *Source) list(compressed bool) ([]string, error) {
 	info, err := os.Stat(s.cfg.Path)
 	if err != nil {
 		return nil, err
@@ -180,7 +184,11 @@ func (s *Source) list() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		switch strings.ToLower(filepath.Ext(e.Name())) {
+		name := strings.ToLower(e.Name())
+		if compressed {
+			name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
+		}
+		switch filepath.Ext(name) {
 		case ".jsonl", ".ndjson", ".json":
 			if !e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
 				names = append(names, filepath.Join(s.cfg.Path, e.Name()))
@@ -232,22 +240,14 @@ func (s *Source) read(ctx context.Context, name string, final bool) (ended bool,
 	t.info = info
 	s.files[name] = t
 
-	logged := 0
-	report := func(err error) {
-		var refused *event.Error
-		if !errors.As(err, &refused) {
-			return
-		}
-		s.metrics.rejected[refused.Reason].Inc()
-		if logged++; logged <= maxLogged && !refused.Reason.Skipped() {
-			s.deps.Logger.Warn().Err(refused.Err).Str("file", name).Int("line", t.line).Str("reason", string(refused.Reason)).
-				Msg("identity event was not taken in")
-		}
-	}
+	report := s.reporter(name, t)
 	buf := make([]byte, 0, 2*event.MaxLine)
 	for ctx.Err() == nil {
 		n, rerr := f.ReadAt(buf[len(buf):cap(buf)], t.offset+int64(len(buf)))
 		buf = buf[:len(buf)+n]
+		if t.offset == 0 && compressed(buf) {
+			return false, fmt.Errorf("read %q: it is compressed, and so cannot be followed; write it as text", name)
+		}
 		rest := buf
 		for {
 			line, more, found := bytes.Cut(rest, []byte("\n"))
@@ -290,6 +290,26 @@ func (s *Source) read(ctx context.Context, name string, final bool) (ended bool,
 		buf = buf[:0]
 	}
 	return len(buf) == 0 && !t.skipping, nil
+}
+
+// reporter returns what counts and logs the faulty lines of one file; t has the number of the present one.
+func (s *Source) reporter(name string, t *tail) func(error) {
+	logged := 0
+	return func(err error) {
+		var refused *event.Error
+		if !errors.As(err, &refused) {
+			return
+		}
+		s.metrics.rejected[refused.Reason].Inc()
+		s.refused[refused.Reason]++
+		if refused.Reason.Skipped() {
+			return
+		}
+		if logged++; logged <= maxLogged {
+			s.deps.Logger.Warn().Err(refused.Err).Str("file", name).Int("line", t.line).Str("reason", string(refused.Reason)).
+				Msg("identity event was not taken in")
+		}
+	}
 }
 
 // take applies one line.

@@ -2,7 +2,9 @@ package file_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"dredge/metadata/store"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
@@ -161,6 +164,77 @@ func TestDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	fx.expect(t, "first", "second")
+}
+
+// What is told in compressed files, and through a pipe, is told; a file that ends in its middle is an error.
+func TestLoadAllOfCompressedFiles(t *testing.T) {
+	gz := func(text string) string {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	fx := setUp(t, func(c *file.Config) { c.Path = dir })
+	write(t, filepath.Join(dir, "1.jsonl.gz"), gz(line("a"))+gz("{broken\n"+`{"op":"describe","owner":"`+strings.Repeat("x", 3*event.MaxLine)+"\"}\n"+line("b")+"\n"+strings.TrimSpace(line("c"))))
+	write(t, filepath.Join(dir, "2.json.zst"), string(encoder.EncodeAll([]byte(line("d")), nil)))
+	if err := fx.source.LoadAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fx.expect(t, "a", "b", "c", "d")
+	for _, want := range []string{`"line":2`, `"line":3`, `"bad-json":1,"too-long":1`} {
+		if !strings.Contains(fx.log.String(), want) {
+			t.Errorf("%s is not in the log:\n%s", want, fx.log.String())
+		}
+	}
+
+	pipe, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	if _, err := w.WriteString(line("p")); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	piped := setUp(t, func(c *file.Config) { c.Path = fmt.Sprintf("/dev/fd/%d", pipe.Fd()) })
+	if err := piped.source.LoadAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	piped.expect(t, "p")
+
+	cut := setUp(t)
+	write(t, cut.path, gz(line("a"))[:20])
+	if err := cut.source.LoadAll(t.Context()); err == nil || !strings.Contains(err.Error(), cut.path) {
+		t.Errorf("error %v, want one that names %s", err, cut.path)
+	}
+	followed := setUp(t)
+	write(t, followed.path, gz(line("a")))
+	follow(t, followed, func(poll func()) { poll() })
+	if !strings.Contains(followed.log.String(), "cannot be followed") {
+		t.Errorf("the log says %s", followed.log.String())
+	}
+}
+
+// The log says how many lines were not taken in, also of those that are passed over by design.
+func TestLoadAllTellsHowManyWereRefused(t *testing.T) {
+	fx := setUp(t)
+	write(t, fx.path, strings.Repeat(`{"op":"teleport"}`+"\n", 12)+strings.Repeat("{broken\n", 15)+line("a"))
+	if err := fx.source.LoadAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if log := fx.log.String(); !strings.Contains(log, `"line":13`) || !strings.Contains(log, `"bad-json":15,"unknown-op":12`) {
+		t.Errorf("the log says\n%s", log)
+	}
 }
 
 // follow runs the source in virtual time; poll waits until the next poll is over.
