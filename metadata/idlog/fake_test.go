@@ -152,6 +152,18 @@ func (d *disk) keys(prefix string) []string {
 	return out
 }
 
+// manifests is the text of all manifests.
+func (d *disk) manifests() string {
+	keys := d.keys("manifest/")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var b strings.Builder
+	for _, k := range keys {
+		b.Write(d.objects[k].data)
+	}
+	return b.String()
+}
+
 // damage changes one byte in the middle of an object.
 func (d *disk) damage(t *testing.T, key string) {
 	t.Helper()
