@@ -356,6 +356,6 @@ func noRow(r *flowlog.Record) string {
 	case flowlog.StatusSkipData:
 		return "log-status is SKIPDATA: AWS skipped records in that time; the line is counted as skipped"
 	default:
-		return "the record has not both addresses, so it is no flow; the line is counted as skipped"
+		return "the record has not both addresses, so it is no flow; the line is counted as dropped by the enricher"
 	}
 }

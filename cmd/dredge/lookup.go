@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +22,7 @@ import (
 	"dredge/config"
 	"dredge/internal/blob"
 	"dredge/internal/telemetry"
+	"dredge/metadata"
 	"dredge/metadata/event"
 	"dredge/metadata/file"
 	"dredge/metadata/idlog"
@@ -55,6 +57,7 @@ complete. Exit code 1 when nothing is known of the address.`,
 	f.StringVar(&o.at, "at", "", "the time: RFC 3339, or Unix seconds or milliseconds")
 	f.StringVar(&o.scope, "scope", "", "the routing domain: a VPC id, or public")
 	f.StringSliceVar(&o.events, "events", nil, "files or folders of identity events (JSON Lines)")
+	f.StringSliceVar(&o.events, "identity", nil, "the same as --events: replay and explain call it so")
 	f.StringVar(&o.log, "log", "", "an identity log, as file:///a/directory or s3://bucket/prefix")
 	f.StringVar(&o.server, "server", "", "a running dredge sonar, as http://127.0.0.1:9090")
 	f.BoolVar(&o.history, "history", false, "show everybody who had the address, instead of one time")
@@ -93,7 +96,10 @@ func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut
 	if err != nil {
 		return err
 	}
-	return o.print(out, answers, len(answers.Answers) > 0, address, func() {
+	known := slices.ContainsFunc(answers.Answers, func(a sonar.Answer) bool {
+		return a.Grade != metadata.Unknown.String() || a.Endpoint != nil || a.Network != "" || len(a.Evidence) > 0
+	})
+	return o.print(out, answers, known, address, func() {
 		for i := range answers.Answers {
 			printAnswer(out, &answers.Answers[i])
 		}
@@ -106,8 +112,8 @@ func (o lookupOptions) print(out io.Writer, v any, found bool, address string, t
 		if err := printJSON(out, v); err != nil {
 			return err
 		}
-	case found:
-		table()
+	default:
+		table() // of what is asked for and not known, it says why
 	}
 	if !found {
 		return &exitError{code: 1, err: fmt.Errorf("nothing is known of %s", address)}

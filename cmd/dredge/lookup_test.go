@@ -46,6 +46,14 @@ func TestLookupInFiles(t *testing.T) {
 	if _, err := lookUp(t, o, "192.168.1.1"); !errors.As(err, &exit) || exit.code != 1 {
 		t.Errorf("an unknown address: %v", err)
 	}
+	o.history, o.scope = false, "vpc-none"
+	if out, err := lookUp(t, o, "172.31.16.21"); !errors.As(err, &exit) || exit.code != 1 || !strings.Contains(out, "nothing is known of this scope") {
+		t.Errorf("an unknown scope: %v\n%s", err, out)
+	}
+	o.scope = "vpc-0a1b"
+	if _, err := lookUp(t, o, "10.99.0.1"); !errors.As(err, &exit) || exit.code != 1 {
+		t.Errorf("an address that nobody had: %v", err)
+	}
 	o.server = "http://127.0.0.1:1"
 	if _, err := lookUp(t, o, "10.0.0.1"); err == nil || !strings.Contains(err.Error(), "write one of them") {
 		t.Error(err)

@@ -47,7 +47,7 @@ func newReplayCmd() *cobra.Command {
 		Long: `replay reads flow logs from files (plain, gzip, zstd or Parquet; lines, CloudWatch envelopes or JSON), names both
 ends and writes rows. All identity events are read before the first flow, so it names with full hindsight:
 files are read twice, once for what their lines prove about addresses and once for the rows, so their order
-changes nothing; standard input is read once.
+changes nothing; standard input and pipes are read once.
 
 Without a configuration file, raw rows go to standard output as JSON Lines; the layout of the lines comes
 from a header line, or from --format. The books stand on standard error at the end. Exit code 1 when a
@@ -147,8 +147,8 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 		return errors.Join(err, outputs.close())
 	}
 	// Whatever a line of any file proves about an address is known before the first one is named; so the order in which files are
-	// read changes no name. What comes on standard input passes once.
-	foreknown := arrived.isZero() && !slices.Contains(paths, "-")
+	// read changes no name. What comes on standard input or through a pipe passes once.
+	foreknown := arrived.isZero() && !slices.ContainsFunc(paths, passesOnce)
 	if foreknown {
 		if err := takeHeartbeats(ctx, c, known, paths); err != nil {
 			return errors.Join(err, outputs.close())
@@ -183,6 +183,12 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 		return &exitError{code: 1, err: err}
 	}
 	return nil
+}
+
+// passesOnce says that what path holds cannot be read a second time.
+func passesOnce(path string) bool {
+	info, err := os.Stat(path)
+	return path == source.Stdin || err == nil && !info.IsDir() && !info.Mode().IsRegular()
 }
 
 // readFiles runs files through p and shows how far that is.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,6 +58,27 @@ func TestReplayNamesADefaultLog(t *testing.T) {
 		if !strings.Contains(errOut.String(), want) {
 			t.Errorf("the books do not say %q:\n%s", want, errOut.String())
 		}
+	}
+}
+
+// What comes through a pipe can be read once only.
+func TestReplayReadsPipes(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString(replayLines); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	o := replayOptions{identity: write(t, "events.jsonl", replayEvents)}
+	var out, errOut bytes.Buffer
+	if err := runReplay(t.Context(), o, []string{fmt.Sprintf("/dev/fd/%d", r.Fd())}, nil, &out, &errOut); err != nil {
+		t.Fatalf("%v\n%s", err, errOut.String())
+	}
+	if !strings.Contains(errOut.String(), "lines 4, decoded 2, delivered 2") {
+		t.Errorf("the books say\n%s", errOut.String())
 	}
 }
 
