@@ -8,11 +8,14 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // envPrefix begins the name of every environment variable that overrides a key: http.listen is DREDGE_HTTP_LISTEN.
@@ -117,13 +120,65 @@ func decodeInto(kv *ast.MappingValueNode, section reflect.Value, prefix string) 
 	return nil // unknown keys are reported by unknownKeys
 }
 
-// plainError is the first line of a YAML library error, without its picture of the source.
+// plainError is the first line of a YAML library error, without its picture of the source. A value of another type than its key's is said
+// in words of YAML instead of Go.
 func plainError(err error) string {
+	if wrong, ok := errors.AsType[*yaml.TypeError](err); ok {
+		return wrongType(wrong.Token, wrong.SrcType, wrong.DstType)
+	}
+	if wrong, ok := errors.AsType[*yaml.OverflowError](err); ok {
+		return fmt.Sprintf("%s is out of range", wrong.SrcNum)
+	}
 	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
 	if _, after, ok := strings.Cut(text, "] "); ok {
 		text = after
 	}
+	switch {
+	case strings.HasSuffix(text, "where sequence is expected"):
+		text += "; " + writeList
+	case strings.HasSuffix(text, "where mapping is expected"):
+		text += "; " + writeMapping
+	case strings.Contains(text, "implemented Unmarshaler"):
+		text = "a list or mapping stands where one value belongs"
+	case strings.HasPrefix(text, "time: "):
+		text = strings.TrimPrefix(text, "time: ") + "; " + writeDuration
+	}
 	return text
+}
+
+// What to write instead.
+const (
+	writeDuration = "write a number with its unit, such as 500ms, 30s, 10m or 1h"
+	writeList     = "write [a, b], or a line with - for each"
+	writeMapping  = "write keys with their values"
+)
+
+// wrongType says that the value at t, read as have, is not what a key of type want takes.
+func wrongType(t *token.Token, have, want reflect.Type) string {
+	value := "a mapping"
+	switch {
+	case have != nil && have.Kind() == reflect.Slice:
+		value = "a list"
+	case have == nil || have.Kind() != reflect.Map:
+		value = strconv.Quote(t.Value)
+	}
+	for want.Kind() == reflect.Pointer {
+		want = want.Elem()
+	}
+	switch {
+	case want == reflect.TypeFor[time.Duration]():
+		return value + " is no duration; " + writeDuration
+	case want.Kind() == reflect.Bool:
+		return value + " is neither true nor false; write one of them"
+	case want.Kind() == reflect.String:
+		return value + " is no text; write one value"
+	case want.Kind() == reflect.Slice:
+		return value + " is no list; " + writeList
+	case want.Kind() == reflect.Map, want.Kind() == reflect.Struct:
+		return value + " is no mapping; " + writeMapping
+	default:
+		return value + " is no number; write one, without a unit"
+	}
 }
 
 // applyEnv overrides keys from the environment. The value is YAML, so lists are written as [a, b].

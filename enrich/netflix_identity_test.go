@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -65,5 +66,35 @@ func TestJ8(t *testing.T) {
 		times("vpc-1 eni-a 10.0.0.1 10.2.0.5 40000 443 6 T+600 T+660 egress", 1))[0]
 	if got["src_region"] != "us-east-1" || got["dst_region"] != "eu-west-1" || got["path"] != "cross-region" {
 		t.Errorf("from %v to %v, path %v", got["src_region"], got["dst_region"], got["path"])
+	}
+}
+
+// TestS7RowsOfASharedHostAddress holds the row S7 for rows, seen from either side: two workloads share a host's address, and each is named
+// by its port. An unknown port has no name; the row S7 calls it ambiguous, here it is unknown because the address is shared (DESIGN: only a
+// claim of a pod or task names there). Two that claim the same port are ambiguous, with both as candidates.
+func TestS7RowsOfASharedHostAddress(t *testing.T) {
+	task := func(owner, app string, port int) string {
+		return fmt.Sprintf(`{"v":1,"src":"f","op":"assign","from":T+0,"scope":"vpc-1","ip":"10.0.1.30","owner":%q,"proto":6,"port":%d,"ep":{"kind":"task","eni":"eni-host"},"wl":{"app":%q}}`+"\n", owner, port, app)
+	}
+	w := newWorld(t, events(
+		assign("10.0.1.5", "eni:eni-a", "web"), assign("10.0.1.30", "eni:eni-host", "host", `,"shared":true`),
+		task("task-1", "one", 8080), task("task-2", "two", 8081), task("task-3", "left", 8082), task("task-4", "right", 8082), progress))
+	for _, c := range []struct{ port, want string }{
+		{"8080", "web>one covered <nil> <nil>"},
+		{"8081", "web>two covered <nil> <nil>"},
+		{"9999", "web>unknown unknown shared-interface <nil>"},
+		{"8082", "web>ambiguous ambiguous second-owner [left right]"},
+	} {
+		lines := "eni-a 10.0.1.5 10.0.1.30 10.0.1.5 10.0.1.30 40000 " + c.port + " 6 1 60 T+600 T+660 ACCEPT egress OK\n" +
+			"eni-host 10.0.1.5 10.0.1.30 10.0.1.5 10.0.1.30 40000 " + c.port + " 6 1 60 T+600 T+660 ACCEPT ingress OK\n"
+		rows := w.rows(t, pkt, times(lines, 1))
+		if len(rows) != 2 {
+			t.Fatalf("%d rows", len(rows))
+		}
+		for _, m := range rows {
+			if got := fmt.Sprintf("%v>%v %v %v %v", m["src_app"], m["dst_app"], m["dst_grade"], m["dst_reason"], m["dst_candidates"]); got != c.want {
+				t.Errorf("port %s at %v: %s, want %s", c.port, m["eni"], got, c.want)
+			}
+		}
 	}
 }
