@@ -84,8 +84,8 @@ func (s *stage) watchLate(all []*process, replace func(i int) error, o *outcome)
 		return nil
 	}
 	for _, it := range s.aws.DynamoDB().Items(table) {
-		claim := textOf(it, "claim") // s3/ledger/WORKER/SLOT
-		if claim == "" || !strings.HasSuffix(id, "/"+claim) {
+		claim := textOf(it, "claim") // s3/LEDGER/WORKER/SLOT, a part of the transactional id
+		if claim == "" || !strings.Contains(id+"/", "/"+claim+"/") {
 			continue
 		}
 		worker := strings.Split(claim, "/")[2]

@@ -52,8 +52,8 @@ func main() { trial.Main("chaoss3", run) }
 func run(ctx context.Context) error {
 	p := plan{mode: exactlyOnce}
 	var (
-		report string
-		length time.Duration
+		report, tag string
+		length      time.Duration
 	)
 	flag.DurationVar(&p.duration, "duration", 5*time.Minute, "how long files are written and processes killed")
 	flag.IntVar(&p.workers, "workers", 3, "dredge run processes, which gather nothing")
@@ -63,6 +63,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&p.every, "every", 3*time.Second, "mean time between two kills")
 	flag.Uint64Var(&p.seed, "seed", 1, "of who is killed when")
 	flag.DurationVar(&length, "control", 45*time.Second, "how long each negative control runs; 0 leaves them out")
+	flag.StringVar(&tag, "build", "", "build tag of the processes, to look at one broken build alone: chaos_unfenced, chaos_early")
 	flag.StringVar(&report, "report", "", "file to write the report to, beside standard output")
 	flag.Parse()
 
@@ -71,7 +72,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	p.logs = dir
-	if p.binary, err = trial.Build(ctx, dir, ""); err != nil {
+	if p.binary, err = trial.Build(ctx, dir, tag); err != nil {
 		return err
 	}
 	began := time.Now()

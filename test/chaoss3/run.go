@@ -31,6 +31,9 @@ const (
 	// commitTime is how long the broker takes to commit: long enough for a kill to find a mouthful of which some files are committed and
 	// others are not.
 	commitTime = 200 * time.Millisecond
+	// transactionTimeout is when the broker aborts what a killed worker has open: long after a taker has had its chance, so that it is the
+	// taker who fences.
+	transactionTimeout = 2 * time.Minute
 	// lookEvery is how often the experiment looks at what the processes have done.
 	lookEvery = 200 * time.Millisecond
 	// countTime is how long the reading back of all rows may take.
@@ -76,7 +79,7 @@ func (s *stage) start(ctx context.Context, command string) (*process, error) {
 		"DREDGE_S3_GATHER_MAX_AGE=2s", "DREDGE_S3_GATHER_MAX_FILES=20",
 		"DREDGE_SINK_TYPE=kafka", "DREDGE_SINK_KAFKA_BROKERS=["+strings.Join(s.cluster.ListenAddrs(), ", ")+"]", "DREDGE_SINK_KAFKA_TOPIC="+topic,
 		"DREDGE_SINK_KAFKA_MODE="+s.mode, "DREDGE_SINK_KAFKA_EXACTLY_ONCE_CHECKPOINTS_TOPIC="+checkpoints, "DREDGE_SINK_KAFKA_EXACTLY_ONCE_COMMIT_INTERVAL=100ms",
-		"DREDGE_SINK_KAFKA_EXACTLY_ONCE_TRANSACTION_TIMEOUT=10m", // nobody but a taker ends what a killed worker has open
+		"DREDGE_SINK_KAFKA_EXACTLY_ONCE_TRANSACTION_TIMEOUT="+transactionTimeout.String(),
 	)
 	if command == "gather" {
 		p.cmd.Env = append(p.cmd.Env, "DREDGE_S3_GATHER_QUEUE="+s.aws.SQS().CreateQueue("files"))
@@ -165,6 +168,9 @@ func (p *plan) run(ctx context.Context) (o outcome, err error) {
 	}
 	o.drained = time.Since(last)
 	s.late.letGo()
+	if err := s.settle(ctx); err != nil {
+		return o, err
+	}
 	return o, s.count(ctx, &o)
 }
 
@@ -273,6 +279,33 @@ func (s *stage) drain(ctx context.Context, all []*process, o *outcome) error {
 			return ctx.Err()
 		case <-deadline.C:
 			return fmt.Errorf("%d messages are left %s after the last file", left, drainTime)
+		case <-tick.C:
+		}
+	}
+}
+
+// settle waits until no transaction is open, of which a reader of committed records would see nothing behind it. A build that fences
+// nobody leaves that to the broker's time-out.
+func (s *stage) settle(ctx context.Context) error {
+	deadline := time.NewTimer(transactionTimeout + time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		open := 0
+		for _, p := range s.cluster.PartitionInfos(topic) {
+			if p.LastStableOffset < p.HighWatermark {
+				open++
+			}
+		}
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline.C:
+			return fmt.Errorf("transactions are open in %d partitions %s after the last file was read", open, transactionTimeout+time.Minute)
 		case <-tick.C:
 		}
 	}
