@@ -4,67 +4,205 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding"
 )
 
 // column is a column of the file that is open at a row.
 type column struct {
-	name    string
-	index   int
-	kind    parquet.Kind
-	perSec  int64 // of a timestamp; 0 is none
-	date    bool
-	account bool
+	name     string
+	index    int
+	kind     parquet.Kind
+	perSec   int64 // of a timestamp; 0 is none
+	date     bool
+	account  bool
+	maxLevel byte // of a value that is there
 
-	pages  parquet.Pages
-	page   parquet.Page
-	reader parquet.ValueReader
-	values []parquet.Value
-	buf    []parquet.Value
+	pages parquet.Pages
+	page  parquet.Page
+	// Of the page: at is the next of its n values, stored the next of those that are no null.
+	at, n, stored int
+	levels        []byte // one for each value; nil when none can be null
+	// What the page holds lies in one of these, as its column is written; reader is for all that is seldom.
+	form    form
+	int32s  []int32
+	int64s  []int64
+	bytes   []byte
+	offsets []uint32
+	reader  parquet.ValueReader
+	values  []parquet.Value
+	buf     []parquet.Value
+	dict    dictionary
 }
 
+// form is how the values of a page lie in memory.
+type form int
+
+const (
+	inReader form = iota
+	inInt32s
+	inInt64s
+	inBytes
+	inDictionary // int32s are places in it
+)
+
+// dictionary keeps the texts of a dictionary's values, each of which is made once.
+type dictionary struct {
+	parquet.Dictionary
+	texts []span
+	data  []byte
+}
+
+// span is a part of dictionary.data. No text is empty, so an empty one was not made yet.
+type span struct{ from, to uint32 }
+
+const (
+	// maxCached bounds the values of a dictionary whose texts are kept, and maxCachedText their bytes; those of others are made each time.
+	maxCached     = 1 << 16
+	maxCachedText = 1 << 20
+)
+
 func (c *column) close() {
-	if c.page != nil {
-		parquet.Release(c.page)
-	}
+	c.release()
 	if c.pages != nil {
 		_ = c.pages.Close() // it was only read
 	}
-	c.page, c.pages, c.reader, c.values = nil, nil, nil, nil
+	c.pages, c.dict.Dictionary = nil, nil
 }
 
-// next returns the column's next value. It is valid until the following call.
+func (c *column) release() {
+	if c.page != nil {
+		parquet.Release(c.page)
+	}
+	c.page, c.reader, c.values, c.levels = nil, nil, nil, nil
+	c.int32s, c.int64s, c.bytes, c.offsets = nil, nil, nil, nil
+	c.at, c.n = 0, 0
+}
+
+// load goes to the next page that has a value.
+func (c *column) load() error {
+	for c.at == c.n {
+		c.release()
+		page, err := c.pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF // fewer values than the group has rows
+		}
+		if err != nil {
+			return err
+		}
+		c.page, c.n, c.stored = page, int(page.NumValues()), 0
+		c.levels = page.DefinitionLevels()
+		if c.maxLevel > 0 && len(c.levels) != c.n {
+			c.form, c.reader = inReader, page.Values()
+			continue
+		}
+		data := page.Data()
+		switch dict := page.Dictionary(); {
+		case dict != nil && data.Kind() == encoding.Int32:
+			c.form, c.int32s = inDictionary, data.Int32()
+			c.dict.use(dict)
+		case data.Kind() == encoding.Int32 && c.kind == parquet.Int32:
+			c.form, c.int32s = inInt32s, data.Int32()
+		case data.Kind() == encoding.Int64 && c.kind == parquet.Int64:
+			c.form, c.int64s = inInt64s, data.Int64()
+		case data.Kind() == encoding.ByteArray && c.kind == parquet.ByteArray:
+			c.form = inBytes
+			c.bytes, c.offsets = data.ByteArray()
+		default:
+			c.form, c.reader = inReader, page.Values()
+		}
+	}
+	return nil
+}
+
+// appendNext appends the column's next value, as AWS writes it in text.
+func (c *column) appendNext(dst []byte) ([]byte, error) {
+	if c.at == c.n {
+		if err := c.load(); err != nil {
+			return dst, err
+		}
+	}
+	if c.form == inReader {
+		v, err := c.next()
+		if err != nil {
+			return dst, err
+		}
+		return c.append(dst, v), nil
+	}
+	i := c.at
+	c.at++
+	if c.maxLevel > 0 && c.levels[i] < c.maxLevel {
+		return append(dst, '-'), nil
+	}
+	i = c.stored
+	c.stored++
+	switch c.form {
+	case inInt32s:
+		return c.appendInt(dst, int64(c.int32s[i])), nil
+	case inInt64s:
+		return c.appendInt(dst, c.int64s[i]), nil
+	case inBytes:
+		return appendText(dst, c.bytes[c.offsets[i]:c.offsets[i+1]]), nil
+	default:
+		return c.appendEntry(dst, c.int32s[i]), nil
+	}
+}
+
+// use begins a dictionary, unless it is the present one.
+func (d *dictionary) use(dict parquet.Dictionary) {
+	if d.Dictionary == dict {
+		return
+	}
+	d.Dictionary, d.data = dict, d.data[:0]
+	n := dict.Len()
+	if n > maxCached {
+		n = 0
+	}
+	d.texts = slices.Grow(d.texts[:0], n)[:n]
+	clear(d.texts)
+}
+
+// appendEntry appends the text of a dictionary's value.
+func (c *column) appendEntry(dst []byte, i int32) []byte {
+	d := &c.dict
+	if int(i) >= len(d.texts) {
+		return c.append(dst, d.Index(i))
+	}
+	at := d.texts[i]
+	if at.to == at.from {
+		from := len(dst)
+		dst = c.append(dst, d.Index(i))
+		if text := dst[from:]; len(d.data)+len(text) <= maxCachedText {
+			d.texts[i] = span{uint32(len(d.data)), uint32(len(d.data) + len(text))}
+			d.data = append(d.data, text...)
+		}
+		return dst
+	}
+	return append(dst, d.data[at.from:at.to]...)
+}
+
+// next returns the next value of c.reader. It is valid until the following call.
 func (c *column) next() (parquet.Value, error) {
-	for len(c.values) == 0 {
-		if c.reader == nil {
-			page, err := c.pages.ReadPage()
-			if errors.Is(err, io.EOF) {
-				return parquet.Value{}, io.ErrUnexpectedEOF // fewer values than the group has rows
-			}
-			if err != nil {
-				return parquet.Value{}, err
-			}
-			c.page, c.reader = page, page.Values()
-		}
+	if len(c.values) == 0 {
 		n, err := c.reader.ReadValues(c.buf)
-		c.values = c.buf[:n]
-		if n > 0 {
-			break // an error comes again
-		}
-		if err == nil {
-			return parquet.Value{}, io.ErrNoProgress
-		}
-		if !errors.Is(err, io.EOF) {
+		if n == 0 {
+			switch {
+			case err == nil:
+				return parquet.Value{}, io.ErrNoProgress
+			case errors.Is(err, io.EOF):
+				return parquet.Value{}, io.ErrUnexpectedEOF // fewer values than the page has
+			}
 			return parquet.Value{}, err
 		}
-		parquet.Release(c.page)
-		c.page, c.reader = nil, nil
+		c.values = c.buf[:n] // an error comes again
 	}
 	v := c.values[0]
 	c.values = c.values[1:]
+	c.at++
 	return v, nil
 }
 

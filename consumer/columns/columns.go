@@ -91,7 +91,8 @@ func (p *File) begin(f *parquet.File, from int64) error {
 		if !c.Leaf() || c.MaxRepetitionLevel() > 0 || !isName(name) || len(p.columns) == maxColumns {
 			continue
 		}
-		col := &column{name: name, index: c.Index(), kind: c.Type().Kind(), account: strings.HasSuffix(name, "account-id"), buf: make([]parquet.Value, valuesAhead)}
+		col := &column{name: name, index: c.Index(), kind: c.Type().Kind(), account: strings.HasSuffix(name, "account-id"),
+			maxLevel: byte(c.MaxDefinitionLevel()), buf: make([]parquet.Value, valuesAhead)}
 		if l := c.Type().LogicalType(); l != nil {
 			switch t := l.Value.(type) {
 			case *format.TimestampType:
@@ -191,14 +192,13 @@ func (p *File) rows() (text.Block, error) {
 	n := min(p.left, pieceRows-p.row%pieceRows)
 	for range n {
 		for i, c := range p.columns {
-			v, err := c.next()
-			if err != nil {
-				return text.Block{}, fmt.Errorf("column %s at row %d: %w", c.name, p.row, err)
-			}
 			if i > 0 {
 				p.out = append(p.out, ' ')
 			}
-			p.out = c.append(p.out, v)
+			var err error
+			if p.out, err = c.appendNext(p.out); err != nil {
+				return text.Block{}, fmt.Errorf("column %s at row %d: %w", c.name, p.row, err)
+			}
 		}
 		p.out = append(p.out, '\n')
 		p.row++
