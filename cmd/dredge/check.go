@@ -8,14 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	ddbtypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	kinesistypes "github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"dredge/config"
 	"dredge/consumer/kinesis"
+	"dredge/consumer/kinesis/lease"
 	"dredge/druid"
 	"dredge/flowlog"
 	"dredge/internal/telemetry"
@@ -148,13 +151,36 @@ func checkStream(ctx context.Context, clients awsClients, stream kinesis.StreamC
 	open := 0
 	for _, s := range out.Shards {
 		if s.SequenceNumberRange != nil && s.SequenceNumberRange.EndingSequenceNumber == nil {
-			open++
+			if open++; open > 1 || stream.Reader == kinesis.ReaderFanOut {
+				continue
+			}
+			if err := checkRead(ctx, api, in, s.ShardId); err != nil {
+				return "", err
+			}
 		}
 	}
 	if out.NextToken != nil {
 		return fmt.Sprintf(": more than %d shards", len(out.Shards)), nil
 	}
 	return fmt.Sprintf(": %d shards, %d open", len(out.Shards), open), nil
+}
+
+// checkRead makes the calls of a polling reader once, at the tip of a shard, where there is next to nothing to read.
+func checkRead(ctx context.Context, api kinesis.API, stream *awskinesis.ListShardsInput, shard *string) error {
+	it, err := api.GetShardIterator(ctx, &awskinesis.GetShardIteratorInput{
+		StreamName: stream.StreamName, StreamARN: stream.StreamARN, ShardId: shard, ShardIteratorType: kinesistypes.ShardIteratorTypeLatest,
+	})
+	if err != nil {
+		return fmt.Errorf("get an iterator: %w; check the permission kinesis:GetShardIterator", err)
+	}
+	_, err = api.GetRecords(ctx, &awskinesis.GetRecordsInput{ShardIterator: it.ShardIterator, StreamARN: stream.StreamARN, Limit: aws.Int32(1)})
+	if _, throttled := errors.AsType[*kinesistypes.ProvisionedThroughputExceededException](err); throttled {
+		return nil // by whoever else reads; it was allowed
+	}
+	if err != nil {
+		return fmt.Errorf("get records: %w; check the permissions kinesis:GetRecords and, where a key of yours encrypts the stream, kms:Decrypt", err)
+	}
+	return nil
 }
 
 func checkTable(ctx context.Context, api *dynamodb.Client, c config.Config) (string, error) {
@@ -171,7 +197,19 @@ func checkTable(ctx context.Context, api *dynamodb.Client, c config.Config) (str
 			return "", fmt.Errorf("table %s has the key %q, so it is no KCL lease table; write another kinesis.lease_table", name, *k.AttributeName)
 		}
 	}
-	return ": " + name, nil
+	// Every worker does these two before it takes a lease; the second is asked of two tables.
+	table, err := lease.NewDynamoDB(name, api, lease.WithApplication(c.Kinesis.Application))
+	if err != nil {
+		return "", err
+	}
+	leases, err := table.List(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w; check the permission dynamodb:Scan on %s", err, name)
+	}
+	if _, err := table.ClientVersion(ctx); err != nil {
+		return "", fmt.Errorf("%w; check the permission dynamodb:GetItem on %s and on %s-CoordinatorState, a table that need not exist", err, name, c.Kinesis.Application)
+	}
+	return fmt.Sprintf(": %s, %d leases", name, len(leases.Leases)), nil
 }
 
 // layoutAdvice is what one configured layout lacks.

@@ -23,7 +23,13 @@ import (
 // testConfig is a service over a fake AWS with one stream, writing rows to a file.
 func testConfig(t *testing.T) (config.Config, *awsfake.Server) {
 	t.Helper()
-	srv := awsfake.New(awsfake.Config{})
+	return testConfigOver(t, awsfake.Config{})
+}
+
+// testConfigOver is testConfig over such a fake.
+func testConfigOver(t *testing.T, fake awsfake.Config) (config.Config, *awsfake.Server) {
+	t.Helper()
+	srv := awsfake.New(fake)
 	if err := srv.Listen(t.Context(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,13 @@ data "aws_iam_policy_document" "dredge" {
     resources = [aws_dynamodb_table.leases.arn]
   }
 
+  # Each worker asks whether the application has gone to KCL 3.x; its 3.0 to 3.4 say so in a table of their own. That table need not exist.
+  statement {
+    sid       = "ClientVersion"
+    actions   = ["dynamodb:GetItem"]
+    resources = ["arn:aws:dynamodb:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:table/${var.application}-CoordinatorState"]
+  }
+
   # These list; EC2 and ECS have no narrower resources for them.
   statement {
     sid = "Identity"

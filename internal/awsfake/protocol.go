@@ -167,10 +167,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if c.format != formatREST {
 		c.resource, c.shard = target(c)
 	}
+	request := Request{At: c.now, Service: c.service.name, Account: c.account, Operation: c.operation, Resource: c.resource, Shard: c.shard}
+	if s.cfg.Policy != nil && !s.cfg.Policy(request) {
+		return s.replyError(w, c, denied(c))
+	}
 	order := s.faults.next(c)
 	result, err := s.run(c, order)
 	if s.cfg.Observe != nil {
-		s.cfg.Observe(Request{At: c.now, Service: c.service.name, Account: c.account, Operation: c.operation, Resource: c.resource, Shard: c.shard, Error: errorCode(err)})
+		request.Error = errorCode(err)
+		s.cfg.Observe(request)
 	}
 	switch {
 	case errors.Is(err, errAbort), order != nil && order.Kind == LostReply:
@@ -197,6 +202,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return errAbort
 	}
 	return reply(w, c, http.StatusOK, *buf)
+}
+
+// denied is how the service tells that a policy does not allow the operation.
+func denied(c *call) *apiError {
+	e := &apiError{Code: "AccessDeniedException", Message: fmt.Sprintf("User is not authorized to perform: %s:%s", c.service.name, c.operation), Status: http.StatusBadRequest}
+	switch c.service.name {
+	case "ec2":
+		e.Code, e.Status = "UnauthorizedOperation", http.StatusForbidden
+	case "s3", "sts", "sqs":
+		e.Code, e.Status = "AccessDenied", http.StatusForbidden
+	}
+	return e
 }
 
 // run carries out the operation, unless the fault on order, if any, comes before.

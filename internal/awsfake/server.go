@@ -42,6 +42,9 @@ type Config struct {
 	Limits Limits
 	// Observe, if set, is called after each request. It must be quick and must not call the Server.
 	Observe func(Request)
+	// Policy, if set, says whether a request is allowed. One that is not is answered as IAM answers and does nothing else. It must be quick and must
+	// not call the Server.
+	Policy func(Request) bool
 }
 
 // Limits says which of Kinesis's per-shard limits are held. The zero value holds none.
