@@ -3,9 +3,11 @@ package druid
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // Apply submits a supervisor. With an unchanged spec Druid (since 33) leaves the tasks alone; a changed one hands over: the running
@@ -106,7 +108,7 @@ func (c *Client) SupervisorRows(ctx context.Context, id string) (RowStats, error
 	return sum, err
 }
 
-// Suspend makes the tasks publish what they have and end.
+// Suspend makes the tasks publish what they have and end. That it is so already is no error: an answer may have been lost.
 func (c *Client) Suspend(ctx context.Context, id string) error {
 	return c.supervisor(ctx, id, "suspend")
 }
@@ -120,5 +122,9 @@ func (c *Client) Terminate(ctx context.Context, id string) error {
 }
 
 func (c *Client) supervisor(ctx context.Context, id, verb string) error {
-	return c.do(ctx, c.overlord, http.MethodPost, overlordAPI+"supervisor/"+url.PathEscape(id)+"/"+verb, nil, nil)
+	err := c.do(ctx, c.overlord, http.MethodPost, overlordAPI+"supervisor/"+url.PathEscape(id)+"/"+verb, nil, nil)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && strings.Contains(e.Message, "] is already ") {
+		return nil
+	}
+	return err
 }
