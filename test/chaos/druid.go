@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,14 +18,13 @@ import (
 )
 
 const (
-	rawTable, minuteTable = "chaos_raw", "chaos_1m"
 	// taskDuration is Druid's shortest.
 	taskDuration = time.Minute
 	// suspension is how long the supervisors stand still: longer than leases, transactions and tasks live.
 	suspension = 90 * time.Second
 )
 
-// druidCluster is a real Druid on this machine, a process for each role.
+// druidCluster is a real Druid on this machine, a process for each role: two overlords, and a process for each task.
 type druidCluster struct {
 	env              []string
 	overlord, broker string
@@ -32,7 +33,7 @@ type druidCluster struct {
 
 // startDruid starts it; state is where its data and logs are.
 func startDruid(ctx context.Context, state string) (*druidCluster, error) {
-	d := &druidCluster{env: append(os.Environ(), "DREDGE_STACK_STATE="+state, "DREDGE_DRUID_LAYOUT=many")}
+	d := &druidCluster{env: append(os.Environ(), "DREDGE_STACK_STATE="+state, "DREDGE_DRUID_LAYOUT=ha")}
 	out, err := d.script(ctx, "start")
 	if err != nil {
 		return nil, errors.Join(err, d.stop())
@@ -62,22 +63,33 @@ func (d *druidCluster) stop() error {
 	return err
 }
 
+// tables are the datasources of one run, by the name of its build.
+type tables struct{ raw, minute string }
+
+func tablesOf(p plan) tables {
+	name := filepath.Base(p.binary)
+	return tables{raw: name + "_raw", minute: name + "_1m"}
+}
+
 // config is what the workers' configuration says of it.
-func (d *druidCluster) config() string {
+func (d *druidCluster) config(t tables) string {
 	return fmt.Sprintf(`druid:
   overlord: %s
   broker: %s
   datasources: {raw: %s, minute: %s}
   supervisor: {task_duration: %s}
-`, d.overlord, d.broker, rawTable, minuteTable, taskDuration)
+`, d.overlord, d.broker, t.raw, t.minute, taskDuration)
 }
 
 // druidOutcome is what Druid's published segments hold, and what was done to it.
 type druidOutcome struct {
-	OverlordKills, IndexerKills int
-	Suspended                   time.Duration
-	Published                   tally
-	RowsIn, Segments            int64
+	tables
+	OverlordKills, PeonKills, ManagerKills int
+	Suspended                              time.Duration
+	Published                              tally
+	RowsIn, Segments                       int64
+	// Behind is how long after the last line was put Druid had all rows.
+	Behind time.Duration
 	// Median and Slowest are from the put of a payload until a query finds its first row.
 	Median, Slowest time.Duration
 	Probes          int
@@ -86,7 +98,8 @@ type druidOutcome struct {
 // druidSide is what a run does with Druid.
 type druidSide struct {
 	*druidCluster
-	outcome druidOutcome
+	outcome     druidOutcome
+	undisturbed bool
 
 	mu     sync.Mutex
 	probes map[string]time.Time // row ids that no query has found yet, by when their payloads were put
@@ -104,7 +117,7 @@ func (d *druidSide) fill(ctx context.Context, e *experiment) error {
 	if err != nil {
 		return fmt.Errorf("dredge druid apply: %w\n%s", err, out)
 	}
-	e.note("supervisors "+rawTable+" and "+minuteTable+" applied", 0)
+	e.note("supervisors "+d.outcome.raw+" and "+d.outcome.minute+" applied", 0)
 	return nil
 }
 
@@ -113,36 +126,48 @@ func (d *druidSide) missing(ctx context.Context, e *experiment) bool {
 	return err != nil || have.Error() != nil
 }
 
-// disturb kills the overlord and the indexer, in turn, and suspends the supervisors once in between.
+// disturb kills the leading overlord, tasks and the middle manager, in turn, and suspends the supervisors once in between.
 func (d *druidSide) disturb(ctx context.Context, e *experiment) error {
-	if err := d.fill(ctx, e); err != nil {
+	if err := d.fill(ctx, e); err != nil || d.undisturbed {
 		return err
 	}
-	kill := func(role string, count *int) func() error {
-		return func() error {
-			if _, err := d.script(ctx, "kill", role); err != nil {
-				return err
-			}
-			*count++
-			e.note("kill -9 Druid's "+role, 0)
-			if err := wait(ctx, 5*time.Second); err != nil {
-				return err
-			}
-			if _, err := d.script(ctx, "revive", role); err != nil {
-				return err
-			}
-			e.note("Druid's "+role+" is back", 0)
-			return nil
+	overlord := func() error { return d.kill(ctx, e, "leader", &d.outcome.OverlordKills) }
+	peon := func() error { return d.kill(ctx, e, "peon", &d.outcome.PeonKills) }
+	manager := func() error { return d.kill(ctx, e, "middleManager", &d.outcome.ManagerKills) }
+	acts := []func() error{overlord, peon, peon, func() error { return d.suspend(ctx, e) }, overlord, manager, peon}
+	return e.spread(ctx, len(acts), func(i int) error { return acts[i]() })
+}
+
+// kill ends a role, the overlord that leads, or a task. A role comes back after a while; a task has a successor.
+func (d *druidSide) kill(ctx context.Context, e *experiment, role string, count *int) error {
+	out, err := d.script(ctx, "kill", role)
+	for until := time.Now().Add(time.Minute); err != nil && role == "peon" && time.Now().Before(until); out, err = d.script(ctx, "kill", role) {
+		if err := wait(ctx, time.Second); err != nil { // there is no task at this moment
+			return err
 		}
 	}
-	overlord, indexer := kill("coordinator", &d.outcome.OverlordKills), kill("indexer", &d.outcome.IndexerKills)
-	acts := []func() error{overlord, indexer, func() error { return d.suspend(ctx, e) }, overlord, indexer}
-	return e.spread(ctx, len(acts), func(i int) error { return acts[i]() })
+	if err != nil {
+		return err
+	}
+	*count++
+	victim := cmp.Or(strings.TrimSpace(out), role)
+	e.note("kill -9 in Druid: "+strings.TrimSpace(role+" "+strings.TrimSpace(out)), 0)
+	if role == "peon" {
+		return nil
+	}
+	if err := wait(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	if _, err := d.script(ctx, "revive", victim); err != nil {
+		return err
+	}
+	e.note("Druid's "+victim+" is back", 0)
+	return nil
 }
 
 // both calls f for each supervisor until it succeeds: the overlord may be on its way up.
 func (d *druidSide) both(ctx context.Context, f func(ctx context.Context, id string) error) error {
-	for _, id := range []string{rawTable, minuteTable} {
+	for _, id := range []string{d.outcome.raw, d.outcome.minute} {
 		err := f(ctx, id)
 		for until := time.Now().Add(2 * time.Minute); err != nil && time.Now().Before(until) && ctx.Err() == nil; err = f(ctx, id) {
 			if wait(ctx, time.Second) != nil {
@@ -193,7 +218,7 @@ func (d *druidSide) find(ctx context.Context) {
 	if len(ids) == 0 {
 		return
 	}
-	answer, err := d.client.Query(ctx, "SELECT DISTINCT row_id FROM "+rawTable+" WHERE row_id IN ('"+strings.Join(ids, "','")+"')")
+	answer, err := d.client.Query(ctx, "SELECT DISTINCT row_id FROM "+d.outcome.raw+" WHERE row_id IN ('"+strings.Join(ids, "','")+"')")
 	if err != nil {
 		return // there is no table yet, or a role is down: the delay goes on
 	}
@@ -210,13 +235,16 @@ func (d *druidSide) find(ctx context.Context) {
 
 // count waits until Druid has everything, has it publish all, and counts its rows by their ids.
 func (d *druidSide) count(ctx context.Context, l *ledger) (druidOutcome, error) {
-	want := int64(l.in)
+	raw, minute := d.outcome.raw, d.outcome.minute
+	_, want := l.outstanding() // what is in Kafka, be it right or wrong
+	begin := time.Now()
 	if err := d.settle(ctx, func() (bool, string) {
-		rows, minutes := d.number(ctx, "SELECT COUNT(*) FROM "+rawTable), d.number(ctx, "SELECT SUM(rows_in) FROM "+minuteTable)
-		return rows == want && minutes == want, fmt.Sprint(rows, minutes)
+		rows, minutes := d.number(ctx, "SELECT COUNT(*) FROM "+raw), d.number(ctx, "SELECT SUM(rows_in) FROM "+minute)
+		return rows == int64(want) && minutes == int64(want), fmt.Sprint(rows, minutes)
 	}); err != nil {
 		return druidOutcome{}, err
 	}
+	d.outcome.Behind = time.Since(begin)
 	d.find(ctx)
 	if err := d.both(ctx, d.client.Suspend); err != nil {
 		return druidOutcome{}, err
@@ -225,7 +253,7 @@ func (d *druidSide) count(ctx context.Context, l *ledger) (druidOutcome, error) 
 	published := func() (bool, string) {
 		tasks, unavailable := 0, int64(0)
 		segments = 0
-		for _, id := range []string{rawTable, minuteTable} {
+		for _, id := range []string{d.outcome.raw, d.outcome.minute} {
 			s, ok, err := d.client.SupervisorStatus(ctx, id)
 			if err != nil || !ok {
 				return false, fmt.Sprintf("no status of %s: %v", id, err)
@@ -248,15 +276,15 @@ func (d *druidSide) count(ctx context.Context, l *ledger) (druidOutcome, error) 
 	}
 	o := d.outcome
 	o.Segments = segments
-	o.RowsIn = d.number(ctx, "SELECT SUM(rows_in) FROM "+minuteTable)
+	o.RowsIn = d.number(ctx, "SELECT SUM(rows_in) FROM "+minute)
 	again := l.afresh()
 	// An answer is read whole, so it is asked for in pieces.
-	first, err := d.client.Query(ctx, "SELECT DISTINCT SUBSTRING(row_id, 1, 1) FROM "+rawTable)
+	first, err := d.client.Query(ctx, "SELECT DISTINCT SUBSTRING(row_id, 1, 1) FROM "+raw)
 	if err != nil {
 		return druidOutcome{}, err
 	}
 	for _, values := range first.Rows {
-		piece, err := d.client.Query(ctx, "SELECT row_id FROM "+rawTable+" WHERE SUBSTRING(row_id, 1, 1) = ?", druid.Parameter{Type: "VARCHAR", Value: values[0]})
+		piece, err := d.client.Query(ctx, "SELECT row_id FROM "+raw+" WHERE SUBSTRING(row_id, 1, 1) = ?", druid.Parameter{Type: "VARCHAR", Value: values[0]})
 		if err != nil {
 			return druidOutcome{}, err
 		}

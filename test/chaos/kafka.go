@@ -60,7 +60,7 @@ func newKafkaSide(p plan, l *ledger) (*kafkaSide, error) {
 	minute, more := "", ""
 	if p.druid != nil {
 		k.minute = name + "-minutes"
-		minute, more = "\n    minute_topic: "+k.minute, p.druid.config()
+		minute, more = "\n    minute_topic: "+k.minute, p.druid.config(tablesOf(p))
 	}
 	yaml := fmt.Sprintf(`sink:
   type: kafka

@@ -127,10 +127,13 @@ func TestVerdict(t *testing.T) {
 	f(func(o, _ *outcome) { o.Aborted, o.Fenced, o.Unknown = 0, 0, 0 }, "")
 
 	p.druid = &druidCluster{}
-	good.Druid = druidOutcome{OverlordKills: 1, IndexerKills: 1, Suspended: suspension, Published: tally{In: 10, Out: 10}, RowsIn: 10}
+	good.Druid = druidOutcome{OverlordKills: 2, PeonKills: 1, ManagerKills: 1, Suspended: suspension, Published: tally{In: 10, Out: 10}, RowsIn: 10}
 	f(func(*outcome, *outcome) {}, "")
 	f(func(o, _ *outcome) { o.Druid.Published.Lost = 1 }, "in Druid 1 lines were lost")
 	f(func(o, _ *outcome) { o.Druid.Published.Twice = 1 }, "1 rows came twice")
 	f(func(o, _ *outcome) { o.Druid.RowsIn = 9 }, "is made of 9 rows, not of 10")
-	f(func(o, _ *outcome) { o.Druid.IndexerKills = 0 }, "nobody disturbed Druid")
+	f(func(o, _ *outcome) { o.Druid.PeonKills = 0 }, "nobody disturbed Druid")
+	f(func(o, _ *outcome) { o.Druid.OverlordKills = 1 }, "nobody disturbed Druid")
+	f(func(_, c *outcome) { c.Druid.raw = "control_raw" }, "was not found out in Druid") // though it was in Kafka
+	f(func(_, c *outcome) { c.Druid.raw, c.Druid.Published.Lost = "control_raw", 1 }, "")
 }

@@ -12,8 +12,9 @@
 //	go run ./test/chaos -duration 60s -kills 5 -stops 1 -reshards 2
 //	go run ./test/chaos -sink kafka -mode exactly-once -duration 90s -kills 4 -stops 1 -reshards 1 -broker-kills 1 -lost-commits 2 -control 0
 //
-// With -druid a real Druid reads the topics; it is killed and suspended as well, and what its published segments hold is counted. With
-// -controls-only the broken builds run alone.
+// With -druid a real Druid reads the topics: two overlords, and a process for each task. It is killed and suspended as well, and what its
+// published segments hold is counted, of the broken builds, too: each must be found out there. With -controls-only the broken builds run
+// alone.
 package main
 
 import (
@@ -37,6 +38,7 @@ type plan struct {
 	kills, stops, reshards int
 	seed                   uint64
 	binary, logs           string
+	bad                    bool // a broken build: Druid is left in peace
 
 	// mode and what follows matter with Kafka only.
 	mode                             string
@@ -118,7 +120,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&control, "control", time.Minute, "how long the negative control runs; 0 leaves it out")
 	flag.IntVar(&slow, "control-rate", 4000, "flow-log lines a second in the negative controls, at most -rate")
 	flag.StringVar(&only, "controls", "", "tags of the negative controls to run, with commas; empty for all")
-	flag.BoolVar(&alone, "controls-only", false, "run the negative controls alone, without a report")
+	flag.BoolVar(&alone, "controls-only", false, "run the negative controls alone")
 	flag.StringVar(&report, "report", "", "file to write the report to, beside standard output")
 	flag.Parse()
 	if sink != sinkFile && sink != sinkKafka || p.mode != exactlyOnce && p.mode != atLeastOnce || p.mode == exactlyOnce && sink == sinkFile {
@@ -171,10 +173,11 @@ func run(ctx context.Context) error {
 		}
 	}
 	if alone {
-		if err := errors.Join(writeControls(func(format string, args ...any) { fmt.Printf(format+"\n", args...) }, controls)...); err != nil {
-			return fmt.Errorf("%w; logs of the workers are in %s", err, dir)
-		}
-		return errors.Join(p.end(), os.RemoveAll(dir))
+		var b strings.Builder
+		fmt.Fprintf(&b, "# Chaos, builds that are wrong on purpose, %s\n\n%s\nMade with `go run ./test/chaos%s -controls-only -control %s -control-rate %d -workers %d -shards %d -seed %d`.\n\n",
+			started.UTC().Format("2006-01-02 15:04"), where(p), flags(p), control, slow, p.workers, p.shards, p.seed)
+		errs := writeControls(func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }, controls)
+		return trial.Finish(b.String(), report, dir, errors.Join(append(errs, p.end())...))
 	}
 	text, verdict := write(p, result, controls, started)
 	return trial.Finish(text, report, dir, errors.Join(verdict, p.end()))
@@ -193,7 +196,7 @@ func (p plan) end() (err error) {
 
 // control runs a build that is wrong on purpose for a while.
 func (p plan) control(ctx context.Context, bad *broken, duration time.Duration, rate int) (err error) {
-	p.druid = nil // they are found out before Druid
+	p.bad = true
 	p.duration, p.rate, p.reshards, p.brokerKills, p.lostCommits = duration, min(p.rate, rate), 0, 0, 0
 	p.kills, p.stops, p.visits, p.stay = bad.kills, bad.stops, bad.visits, min(bad.stay, duration)
 	p.killsAt, p.stopsAt, p.suffix = []moment{bad.at}, []moment{bad.at}, bad.suffix

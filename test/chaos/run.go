@@ -117,7 +117,7 @@ func (p plan) run(ctx context.Context) (outcome, error) {
 		both.Go(func() error { return e.visits(ctx) })
 	}
 	if p.druid != nil {
-		e.druid = &druidSide{druidCluster: p.druid, probes: map[string]time.Time{}}
+		e.druid = &druidSide{druidCluster: p.druid, outcome: druidOutcome{tables: tablesOf(p)}, undisturbed: p.bad, probes: map[string]time.Time{}}
 		both.Go(func() error { return e.druid.disturb(ctx, e) })
 		e.kafka.beside.Go(func() error {
 			e.druid.probe(counting, e.ledger)

@@ -3,17 +3,22 @@
 # that clients talk to: the overlord's address, then the broker's.
 #
 #   DREDGE_DRUID_LAYOUT=one   (default) ZooKeeper and all roles in one JVM, a class loader each: 1.0 GB
-#   DREDGE_DRUID_LAYOUT=many  a JVM per role, as users run it: 1.5 GB
+#   DREDGE_DRUID_LAYOUT=many  a JVM per role, the coordinator being the overlord, too: 1.5 GB
+#   DREDGE_DRUID_LAYOUT=ha    two overlords beside the coordinator (which has the metadata store), a router before them, and a middle
+#                             manager, whose tasks are processes of their own (peons): 3 to 4 GB
 #
-# Beside the usual commands, with a JVM per role: `kill ROLE` ends it with SIGKILL, `revive ROLE` starts it again on its data. The
-# coordinator is the overlord, too.
+# Beside the usual commands, with a JVM per role: `kill ROLE` ends it with SIGKILL, `revive ROLE` starts it again on its data. Layout ha
+# also has `kill leader`, which prints the overlord that it was, and `kill peon`, which prints the task.
 name=druid
 . "$(dirname "$0")/lib.sh"
 lock=$here/druid.sha256
 home=$cache/druid-$(sha256sum "$lock" | cut -c1-12)
 data=$state/druid-data
 layout=${DREDGE_DRUID_LAYOUT:-one}
+front=coordinator # who answers for the overlord
+[ "$layout" != ha ] || front=router
 roles=(zookeeper coordinator historical indexer broker)
+[ "$layout" != ha ] || roles=(zookeeper coordinator overlord overlord2 historical middleManager broker router)
 jvm=(-server -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC -Dfile.encoding=UTF-8
   -Djava.io.tmpdir="$data/tmp" -Dlog4j.configurationFile="$here/log4j2.xml" -Dlog4j2.configurationFile="$here/log4j2.xml"
   # Druid on Java 17 does not start without these.
@@ -76,24 +81,42 @@ listens() { (exec 3<>"/dev/tcp/127.0.0.1/$(port_of "$1")"); }
 answers() { # ROLE
   local path=/status/health
   case $1 in
-  coordinator) path=/druid/indexer/v1/isLeader ;;
+  coordinator) [ "$layout" = ha ] || path=/druid/indexer/v1/isLeader ;;
   historical | broker) path=/druid/$1/v1/readiness ;;
   esac
   get "$1" "$path"
 }
-workers() { get coordinator /druid/indexer/v1/workers | grep -q '"capacity"'; }
+leads() { get "$1" /druid/indexer/v1/isLeader; } # any other overlord answers 404
+led() { leads overlord || leads overlord2; }
+workers() { get "$front" /druid/indexer/v1/workers | grep -q '"capacity"'; }
 servers() {
   local s
   s=$(curl -sf -m 5 -H 'Content-Type: application/json' -d '{"query":"SELECT server_type FROM sys.servers"}' \
     "http://127.0.0.1:$(port_of broker)/druid/v2/sql")
-  [[ $s == *historical* && $s == *indexer* ]]
+  [[ $s == *historical* && ($s == *indexer* || $layout == ha) ]] # a middle manager serves no rows itself
+}
+# peons prints the pids of tasks that are processes.
+peons() {
+  local f
+  for f in /proc/[0-9]*/cmdline; do
+    if tr '\0' ' ' <"$f" 2>/dev/null | grep -qF -- "internal peon $data/"; then
+      f=${f#/proc/}
+      echo "${f%/cmdline}"
+    fi
+  done
 }
 
 render() {
   rm -rf "$data" "$state"/druid.*.log && mkdir -p "$data"/{tmp,zk}
   cp -r "$here/druid/conf" "$data/conf"
-  local role edits="s#@HOME@#$home#g; s#@DATA@#$data#g"
-  for role in zookeeper derby coordinator broker historical indexer; do
+  local role edits="s#@HOME@#$home#g; s#@DATA@#$data#g; s#@LOG4J@#$here/log4j2.xml#g"
+  if [ "$layout" = ha ]; then
+    cp -r "$data/conf/overlord" "$data/conf/overlord2"
+    sed -i 's#@OVERLORD@#@OVERLORD2@#' "$data/conf/overlord2/runtime.properties"
+    sed -i '/asOverlord/d; /^druid.indexer/d' "$data/conf/coordinator/runtime.properties"
+    sed -i 's#^druid.selectors.indexing.serviceName=.*#druid.selectors.indexing.serviceName=druid/overlord#' "$data/conf/_common/common.runtime.properties"
+  fi
+  for role in zookeeper derby coordinator broker historical indexer overlord overlord2 middleManager peon router; do
     free_port >"$state/druid.$role.port"
     local key=${role^^}
     [ "$role" = zookeeper ] && key=ZK
@@ -103,16 +126,18 @@ render() {
 }
 
 role() { # NAME
-  local heap direct
+  local heap direct=64m
   case $1 in
-  coordinator) heap=512m direct=64m ;;
+  coordinator) heap=512m ;;
+  overlord | overlord2) heap=384m ;;
+  middleManager | router) heap=128m ;;
   broker) heap=384m direct=200m ;;
   historical) heap=320m direct=200m ;;
   indexer) heap=768m direct=300m ;;
   *) die "there is no role $1" ;;
   esac
   spawn "$1" java "${jvm[@]}" -Djava.util.logging.manager=org.apache.logging.log4j.jul.LogManager -Xms"$heap" -Xmx"$heap" \
-    -XX:MaxDirectMemorySize="$direct" -cp "$data/conf/_common:$data/conf/$1:$home/lib/*" org.apache.druid.cli.Main server "$1"
+    -XX:MaxDirectMemorySize="$direct" -cp "$data/conf/_common:$data/conf/$1:$home/lib/*" org.apache.druid.cli.Main server "${1%2}"
 }
 
 in_one() { # the argument of StackInOne for a role
@@ -135,12 +160,17 @@ start() {
   else
     spawn zookeeper java -Xms64m -Xmx64m -cp "$home/lib/*" org.apache.zookeeper.server.quorum.QuorumPeerMain "$data/conf/zoo.cfg"
     await zookeeper 30 listens zookeeper
-    for r in coordinator broker historical indexer; do role $r; done
+    for r in "${roles[@]:1}"; do role $r; done
     c=coordinator h=historical i=indexer b=broker
   fi
   await $c 480 answers coordinator
   await $h 480 answers historical
-  await $i 480 answers indexer
+  if [ "$layout" = ha ]; then
+    for r in overlord overlord2 middleManager router; do await $r 480 answers $r; done
+    await overlord 60 led
+  else
+    await $i 480 answers indexer
+  fi
   await $b 480 answers broker
   await $c 60 workers
   await $b 60 servers
@@ -148,7 +178,7 @@ start() {
 }
 
 url() {
-  echo "http://127.0.0.1:$(port_of coordinator)"
+  echo "http://127.0.0.1:$(port_of "$front")"
   echo "http://127.0.0.1:$(port_of broker)"
 }
 
@@ -157,7 +187,8 @@ running() { alive one || alive coordinator; }
 # stop ends Druid before ZooKeeper, without which it does not end. The one-JVM layout never ends on TERM for that reason.
 stop() {
   local role pid deadline
-  for role in one broker historical coordinator indexer zookeeper; do
+  for role in one router broker historical overlord overlord2 coordinator indexer middleManager zookeeper; do
+    [ "$role" != zookeeper ] || for pid in $(peons); do kill -9 "$pid" 2>/dev/null || true; done # they outlive their middle manager for a moment
     if alive "$role"; then
       pid=$(cat "$state/druid.$role.pid")
       if [ "$role" = one ]; then kill -9 "$pid"; else kill "$pid"; fi
@@ -190,8 +221,21 @@ status() {
 
 case "${1:-}" in
 kill)
-  alive "$2" || die "$2 does not run"
-  kill -9 "$(cat "$state/druid.$2.pid")"
+  victim=$2
+  if [ "$victim" = peon ]; then
+    pid=$(peons | shuf -n 1)
+    [ -n "$pid" ] || die "no task runs"
+    tr '\0' ' ' <"/proc/$pid/cmdline" | sed -n 's#.*/\(index_[^/]*\)/.*#\1#p'
+    kill -9 "$pid"
+    exit
+  fi
+  if [ "$victim" = leader ]; then
+    victim=overlord
+    leads overlord2 >/dev/null && victim=overlord2
+    echo "$victim"
+  fi
+  alive "$victim" || die "$victim does not run"
+  kill -9 "$(cat "$state/druid.$victim.pid")"
   ;;
 revive)
   if ! alive "$2"; then
