@@ -95,6 +95,59 @@ func TestRefusedConnections(t *testing.T) {
 	}
 }
 
+// A password that the brokers take no longer, while the sink runs: rows wait, and the log says for what. When it is good again they land, once.
+// Nothing is reported before it is durable, or skipped.
+func TestPasswordRevokedWhileRunning(t *testing.T) {
+	const want = "set sasl.username and sasl.password_file to a user that the brokers know"
+	for _, mode := range []Mode{AtLeastOnce, ExactlyOnce} {
+		t.Run(string(mode), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newTxStage(t, func(c *Config) {
+					c.Mode = mode
+					c.SASL = SASLConfig{Mechanism: "PLAIN", Username: "dredge", Password: "pw"}
+				}, kfake.EnableSASL(), kfake.User("PLAIN", "dredge", "pw"))
+				defer s.cluster.Close()
+				log := &said{more: make(chan struct{}, 1)}
+				s.log = zerolog.New(log)
+				p := s.process("one")
+				defer p.Close()
+				a := s.open(p, "shard-0", "")
+				a.must(a.write())
+				a.must(a.Flush(t.Context()))
+				revoked := true
+				s.cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+					if !revoked {
+						s.cluster.DropControl()
+						return nil, nil, false
+					}
+					s.cluster.KeepControl()
+					resp := req.ResponseKind().(*kmsg.SASLAuthenticateResponse) //nolint:forcetypeassert // the key says so
+					resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+					return resp, nil, true
+				})
+				p.link.cut(false)
+				a.must(a.write())
+				pass(time.Minute)
+				if done, errs := a.reported(); done != 1 || len(errs) > 0 {
+					t.Errorf("%d Writes were reported, with %v; want 1", done, errs)
+				}
+				if !log.has(want) {
+					t.Errorf("the log does not say %q: %s", want, log.text.String())
+				}
+				revoked = false
+				a.must(a.Flush(t.Context()))
+				if done, errs := a.reported(); done != 2 || len(errs) > 0 {
+					t.Errorf("%d Writes were reported, with %v; want 2", done, errs)
+				}
+				if have := len(s.rows()); have != 2*rowsEach {
+					t.Errorf("%d rows in the topic, want %d", have, 2*rowsEach)
+				}
+				a.must(a.Close(t.Context()))
+			})
+		})
+	}
+}
+
 // A missing ACL stops the Writer; once it is granted a new Writer works.
 func TestMissingACL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
