@@ -64,9 +64,9 @@ chaos: ## three processes, kill -9, SIGSTOP, reshards, throttling; every row cou
 chaos-exactly-once: ## the same into a real Kafka of three nodes, whose brokers are killed too; nothing may be lost or come twice, and four broken builds must be found out (20 minutes)
 	$(GO) run ./test/chaos -sink kafka -mode exactly-once -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-exactly-once.md $(ARGS)
 
-chaos-druid: ## the same with a real Druid behind it, a process for each role: overlord and indexer killed, supervisors suspended; counted in Druid's published segments (10 minutes, 5 GB)
+chaos-druid: ## the same with a real Druid behind it: two overlords, a process for each task, both killed; supervisors suspended; four broken builds; counted in Druid's published segments (25 minutes, 6 GB)
 	$(GO) run ./test/chaos -sink kafka -mode exactly-once -druid -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-druid.md \
-		-duration 5m -rate 1000 -partitions 4 -kills 8 -stops 2 -reshards 2 -broker-kills 2 -lost-commits 4 -foreign 1 -control 0 $(ARGS)
+		-duration 10m -rate 3000 -control-rate 1000 -partitions 4 $(ARGS)
 
 chaos-s3: ## gatherers and workers that read S3 exactly once, killed at random; every row counted (15 minutes; ARGS="-duration 60s" for a short one)
 	$(GO) run ./test/chaoss3 -report docs/reports/$$(date -u +%Y-%m-%d)-chaos-s3.md $(ARGS)

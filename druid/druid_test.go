@@ -320,3 +320,28 @@ func TestConfigFaults(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was sent is compared hour by hour, also with hours of which the tables have nothing.
+func TestCompareSent(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	hours := []Hour{{Hour: noon, Raw: 5, Distinct: 5, RowsIn: 5}, {Hour: noon.Add(2 * time.Hour), Raw: 3, Distinct: 3, Late: 1, RowsIn: 3}}
+	sent := map[time.Time]Sent{noon: {Raw: 5, RowsIn: 5}, noon.Add(time.Hour): {Raw: 2, RowsIn: 2}}
+	var faults []string
+	for _, h := range Compare(hours, sent, true) {
+		for _, f := range h.Faults() {
+			faults = append(faults, h.Hour.Format("15h ")+f)
+		}
+	}
+	want := []string{
+		"13h 2 raw rows were sent, the table has 0", "13h 2 rows in rolled-up ones were sent, the table has 0",
+		"14h 0 raw rows were sent, the table has 3", "14h 0 late rows were sent, the table has 1", "14h 0 rows in rolled-up ones were sent, the table has 3",
+	}
+	if d := cmp.Diff(want, faults); d != "" {
+		t.Error(d)
+	}
+	for _, h := range Compare([]Hour{{Hour: noon, Raw: 5, Distinct: 5, RowsIn: -1}}, map[time.Time]Sent{noon: {Raw: 5}}, false) {
+		if f := h.Faults(); len(f) > 0 {
+			t.Errorf("without rolled-up rows: %v", f)
+		}
+	}
+}

@@ -18,6 +18,16 @@ type Hour struct {
 	// Bytes are the counted bytes of the raw table, MinuteBytes those of the rolled-up one.
 	Bytes       int64 `json:"bytes"`
 	MinuteBytes int64 `json:"minute_bytes"`
+	// Sent is what was sent, if somebody has counted that.
+	Sent *Sent `json:"sent,omitempty"`
+}
+
+// Sent is what was sent to Druid of one hour of flow time.
+type Sent struct {
+	// Raw and Late are rows; RowsIn is the number of raw rows that the rolled-up ones are made of, -1 when there are none.
+	Raw    int64 `json:"raw"`
+	Late   int64 `json:"late"`
+	RowsIn int64 `json:"rows_in"`
 }
 
 // Faults says what does not agree; empty means that all does.
@@ -31,6 +41,44 @@ func (h Hour) Faults() []string {
 	}
 	if h.RowsIn >= 0 && h.MinuteBytes != h.Bytes {
 		list = append(list, fmt.Sprintf("the rolled-up rows sum to %d counted bytes, the raw ones to %d", h.MinuteBytes, h.Bytes))
+	}
+	if s := h.Sent; s != nil {
+		for _, x := range []struct {
+			what       string
+			sent, have int64
+		}{{"raw rows", s.Raw, h.Raw}, {"late rows", s.Late, h.Late}, {"rows in rolled-up ones", s.RowsIn, h.RowsIn}} {
+			if x.sent != x.have {
+				list = append(list, fmt.Sprintf("%d %s were sent, the table has %d", x.sent, x.what, x.have))
+			}
+		}
+	}
+	return list
+}
+
+// Compare adds what was sent to hours, in order of time. An hour of which nothing was sent, or of which no table has anything, is in the result, too.
+func Compare(hours []Hour, sent map[time.Time]Sent, minute bool) []Hour {
+	all := map[int64]*Hour{}
+	for i := range hours {
+		all[hours[i].Hour.Unix()] = &hours[i]
+	}
+	none := int64(-1) // there is no rolled-up table
+	if minute {
+		none = 0
+	}
+	for at := range sent {
+		if all[at.Unix()] == nil {
+			all[at.Unix()] = &Hour{Hour: at, RowsIn: none}
+		}
+	}
+	list := make([]Hour, 0, len(all))
+	for _, k := range sortedKeysOf(all) {
+		h := *all[k]
+		s := sent[h.Hour]
+		if !minute {
+			s.RowsIn, h.RowsIn = none, none
+		}
+		h.Sent = &s
+		list = append(list, h)
 	}
 	return list
 }

@@ -22,7 +22,7 @@ import (
 
 // TestO4: the supervisor specs that dredge makes are accepted by a real Druid, which reads the rows from a real Kafka, and the sums by
 // addresses, ports and action, and those of the rolled-up table by minute and action, equal those of the generator's lines. The spec that Druid keeps shows no difference, every shipped
-// question is answered, and reconciling finds nothing. The run with a million flows is `make chaos`; here it is some ten thousand.
+// question is answered, and reconciling finds nothing. Here it is some ten thousand lines; `DREDGE_TEST_LINES=1000000 test/integration.sh -run TestO4` sends a million.
 func TestO4(t *testing.T) {
 	dir := t.TempDir()
 	binary := build(t)
@@ -52,7 +52,15 @@ druid:
 		}
 		return string(out)
 	}
-	run("generate", "--out", dir, "--for", "3m")
+	estate, patience := []string{"--for", "3m"}, 3*time.Minute
+	if many := os.Getenv("DREDGE_TEST_LINES"); many != "" {
+		n, err := strconv.Atoi(many)
+		if err != nil {
+			t.Fatalf("DREDGE_TEST_LINES: %v", err)
+		}
+		estate, patience = []string{"--for", "10m", "--rate", strconv.Itoa(n/600 + n/6000)}, 10*time.Minute
+	}
+	run(append([]string{"generate", "--out", dir}, estate...)...)
 	logs, err := filepath.Glob(filepath.Join(dir, "flows-*.log"))
 	if err != nil || len(logs) == 0 {
 		t.Fatalf("generate wrote %v (%v)", logs, err)
@@ -76,7 +84,7 @@ druid:
 		defer func() { _ = client.Terminate(context.WithoutCancel(t.Context()), table) }()
 	}
 	var total druid.Result
-	await(t, "every row in Druid", 3*time.Minute, func() bool {
+	await(t, "every row in Druid", patience, func() bool {
 		var err error
 		total, err = client.Query(t.Context(), `SELECT COUNT(*), SUM(bytes), SUM(flows) FROM "`+name+`"`)
 		if err != nil && !druid.NoTable(err) {
@@ -84,6 +92,7 @@ druid:
 		}
 		return err == nil && total.Rows[0][0] == float64(lines)
 	})
+	t.Logf("%d lines", lines)
 	if total.Rows[0][1] != float64(bytes) || total.Rows[0][2] != float64(lines) {
 		t.Errorf("Druid sums %v bytes and %v flows; the generator wrote %d bytes in %d lines", total.Rows[0][1], total.Rows[0][2], bytes, lines)
 	}
@@ -124,18 +133,19 @@ druid:
 	}
 
 	run("druid", "status", "-c", config)
-	reconciled := run("druid", "reconcile", "-c", config, "--from", "24h", "--json")
+	reconciled := run("druid", "reconcile", "-c", config, "--from", "24h", "--sent", "--json")
 	var hours []druid.Hour
 	if err := json.Unmarshal([]byte(reconciled), &hours); err != nil {
 		t.Fatal(err)
 	}
-	var raw, in int64
+	var raw, in, sent int64
 	for _, h := range hours {
 		raw += h.Raw
 		in += h.RowsIn
+		sent += h.Sent.Raw
 	}
-	if raw != lines || in != lines {
-		t.Errorf("reconcile counts %d raw rows, and %d in the rolled-up ones, of %d", raw, in, lines)
+	if raw != lines || in != lines || sent != lines {
+		t.Errorf("reconcile counts %d raw rows, %d in the rolled-up ones and %d that were sent, of %d", raw, in, sent, lines)
 	}
 	questions, err := druid.Questions()
 	if err != nil {
