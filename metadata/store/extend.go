@@ -53,6 +53,9 @@ func (t *table[K]) extend(i int, e *evidence, bridge int64, v4 bool) bool {
 		told[last][1] = told[last][1]&^timeMask | packTime(e.to)
 	}
 	atomic.StoreUint64(&list[grows][1], list[grows][1]&^timeMask|packTime(e.to))
+	if !t.ports(i) {
+		t.slots[i].now.set(list)
+	}
 	return true
 }
 
@@ -72,6 +75,6 @@ func (t *table[K]) append(i int, e *evidence) bool {
 	t.told[t.nextTold] = packEvidence(e)
 	t.nextTold++
 	t.liveTold++
-	t.slots[i].ref.Add(1 << toldShift)
+	t.refs[i].Add(1 << toldShift)
 	return true
 }

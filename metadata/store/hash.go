@@ -91,7 +91,7 @@ func dumpTable[K comparable](a *addresses[K], each func(k K, list []interval, st
 		sh := &a.shards[i]
 		t := sh.tab.Load()
 		for j := range t.slots {
-			if t.slots[j].ref.Load() != 0 {
+			if !t.slots[j].now.free() {
 				each(t.slots[j].key, t.tenures(j).appendTo(nil), *sh.load(t, j))
 			}
 		}

@@ -38,6 +38,11 @@ func (s *Store) LookupPort(sc metadata.Scope, ip netip.Addr, proto uint8, port u
 	// The watermark comes first: whatever was told before it was published is then visible in the tenures.
 	watermark := rec.watermark.Load()
 	key := keyScope(sc, ip)
+	if owner, beaten := s.current(key, ip, &win); owner != 0 {
+		if a, ok := s.heldBy(owner, beaten, &win, watermark); ok {
+			return a
+		}
+	}
 	list, ports := s.intervals(key, ip, 0)
 	if ports && port != 0 {
 		if narrow, _ := s.intervals(key, ip, portKey(int(proto), int(port))); len(narrow) > 0 {
@@ -57,9 +62,9 @@ func (s *Store) LookupPort(sc metadata.Scope, ip netip.Addr, proto uint8, port u
 	return s.answer(list, ports, win, watermark)
 }
 
-// plainly is answer for what nearly all look-ups meet: in the whole window only one interface, which holds the flow whole and of
-// which one workload is known. It comes to the same answer without unpacking anything; TestPlainly holds the two together. False
-// leaves the question to answer.
+// plainly is answer for what nearly all look-ups of older flows meet: in the whole window only one interface, which holds the flow
+// whole and of which one workload is known. It comes to the same answer without unpacking anything; TestPlainly holds the two
+// together. False leaves the question to answer.
 func (s *Store) plainly(list tenures, w *span, watermark int64) (a metadata.Answer, ok bool) {
 	owner, held, beaten := uint32(0), w.start, w.start
 	for i := range list {
@@ -91,6 +96,12 @@ func (s *Store) plainly(list tenures, w *span, watermark int64) (a metadata.Answ
 	if owner == 0 || held < w.end {
 		return a, false
 	}
+	return s.heldBy(owner, beaten, w, watermark)
+}
+
+// heldBy is answer for an address that only owner may have had in the whole window and that owner held from begin to end of the flow,
+// which traffic showed up to beaten. False: owner has not, or not always had, one workload.
+func (s *Store) heldBy(owner uint32, beaten int64, w *span, watermark int64) (a metadata.Answer, ok bool) {
 	ow := s.owners.list.at(owner)
 	only := ow.onlyWorkload.Load()
 	if only == 0 {

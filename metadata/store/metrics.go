@@ -132,19 +132,19 @@ type Size struct{ Addresses, Tenures, TableBytes, Endpoints, Workloads int }
 // Size counts what the store holds. It locks each shard for a moment.
 func (s *Store) Size() Size {
 	out := Size{Endpoints: s.owners.names.len(), Workloads: s.owners.workloadCount()}
-	measure(&s.v4, 20, &out)
-	measure(&s.wide, 36, &out)
+	measure(&s.v4, &out)
+	measure(&s.wide, &out)
 	return out
 }
 
-func measure[K comparable](a *addresses[K], slotBytes int, out *Size) {
+func measure[K comparable](a *addresses[K], out *Size) {
 	for i := range a.shards {
 		sh := &a.shards[i]
 		sh.mu.Lock()
 		t := sh.tab.Load()
 		out.Addresses += t.used
 		out.Tenures += t.live
-		out.TableBytes += len(t.slots)*slotBytes + (len(t.arena)+len(t.told))*16
+		out.TableBytes += t.bytes()
 		sh.mu.Unlock()
 	}
 }

@@ -8,7 +8,8 @@
 // A look-up's time is the waiting for memory, so the layout counts lines of the processor's cache (table.go, packed.go). A shard
 // is an open-addressing table of keys; a slot points to the address's tenures in an append-only arena, 16 bytes each, and the
 // evidence that they were derived from lies packed in a second arena, which is the writer's. Slots and arenas are one object that
-// is replaced as a whole when it is full, and hold no pointers, so the garbage collector has nothing to walk there. What nearly
+// is replaced as a whole when it is full, and hold no pointers, so the garbage collector has nothing to walk there. What recent
+// flows ask of an address stands beside its key (current.go). What nearly
 // every look-up asks of an owner lies beside its handle (owner.go); the text of an interface id is compared in its index entry
 // (index.go). Warm reads ahead for a block of records, so that the waits overlap (warm.go). A heartbeat that only continues
 // the last one grows one word of one tenure (extend.go). A snapshot holds what was told, not what was derived (snapshot.go).
@@ -394,6 +395,20 @@ func (s *Store) Observe(x Sighting) bool {
 	s.tell(key, ip, 0, []evidence{e})
 	s.metrics.sightings.Inc()
 	return true
+}
+
+// current returns who had an address in the whole of w, and up to when traffic showed that; 0 when only its tenures can tell.
+func (s *Store) current(sc metadata.Scope, ip netip.Addr, w *span) (owner uint32, beaten int64) {
+	if ip.Is4() {
+		if now := s.v4.current(makeKey4(sc, ip)); now != nil {
+			return now.at(w)
+		}
+		return 0, 0
+	}
+	if now := s.wide.current(makeKey16(sc, ip, 0)); now != nil {
+		return now.at(w)
+	}
+	return 0, 0
 }
 
 // intervals returns the tenures of an address, or of one port of it.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"dredge/metadata"
 )
@@ -71,11 +72,9 @@ func makeKey16(s metadata.Scope, ip netip.Addr, port uint32) (key16, uint64) {
 	return k, mix(hi ^ mix(lo^mix(uint64(k.scope)<<32|uint64(port))))
 }
 
-// A slot's ref says where its intervals are and how much there is: present bit, ports bit, number of pieces of evidence, number of
-// intervals, place of these in the arena. A slot without the present bit is free; its key is written before ref and never changes, so
-// that whoever sees ref may read key. No key has more than maxEvidence of either, and the mark of forgotten times.
+// A ref says where the intervals of a slot's key are and how much there is: ports bit, writing bit, number of pieces of evidence, number
+// of intervals, place of these in the arena. No key has more than maxEvidence of either, and the mark of forgotten times.
 const (
-	refPresent = 1 << 63
 	refPorts   = 1 << 62
 	refWriting = 1 << 61 // a key that a rebuild must keep although it holds nothing yet
 	refBits    = 36
@@ -84,9 +83,10 @@ const (
 	toldShift  = refBits + countBits
 )
 
+// slot is one key and, beside it, what nearly all look-ups ask: 32 bytes for an IPv4 address, half a cache line.
 type slot[K comparable] struct {
 	key K
-	ref atomic.Uint64
+	now current
 }
 
 // extent is where ref's intervals are.
@@ -97,14 +97,15 @@ func extent(ref uint64) (first, end uint64) {
 
 // makeRef is the ref of a key with so many intervals from first on, and so many pieces of evidence.
 func makeRef(first, intervals, evidence int) uint64 {
-	return refPresent | uint64(evidence)<<toldShift | uint64(intervals)<<refBits | uint64(first)
+	return uint64(evidence)<<toldShift | uint64(intervals)<<refBits | uint64(first)
 }
 
 // table is one shard's address table together with the arenas that its slots point into: all live and die together, so a
-// reader that holds one holds the other. Readers see slots and the arena below published refs; the rest is the writer's.
+// reader that holds one holds the other. Readers see slots, refs and the arena below published refs; the rest is the writer's.
 // Nothing in it is a pointer, so the garbage collector has nothing to walk.
 type table[K comparable] struct {
 	slots []slot[K]
+	refs  []atomic.Uint64
 	arena []packed // derived tenures
 	// told holds the evidence; toldAt says for each slot where, its ref how much.
 	told   []packed
@@ -118,25 +119,47 @@ type table[K comparable] struct {
 
 func newTable[K comparable](slots, intervals, evidence int) *table[K] {
 	return &table[K]{
-		slots: make([]slot[K], slots), toldAt: make([]uint32, slots),
+		slots: make([]slot[K], slots), refs: make([]atomic.Uint64, slots), toldAt: make([]uint32, slots),
 		arena: make([]packed, intervals), told: make([]packed, evidence),
+	}
+}
+
+// bytes is the memory that t takes.
+func (t *table[K]) bytes() int {
+	return len(t.slots)*int(unsafe.Sizeof(slot[K]{})+unsafe.Sizeof(t.refs[0])+unsafe.Sizeof(t.toldAt[0])) + (len(t.arena)+len(t.told))*int(unsafe.Sizeof(packed{}))
+}
+
+// seek returns the place of k, or that of the free slot where it belongs. One slot in five is free at least.
+func (t *table[K]) seek(k K, hash uint64) (i int, found bool) {
+	place, _ := bits.Mul64(hash<<shardBits, uint64(len(t.slots)))
+	for i = int(place); ; i++ {
+		if i == len(t.slots) {
+			i = 0
+		}
+		s := &t.slots[i]
+		if s.now.free() {
+			return i, false
+		}
+		if s.key == k {
+			return i, true
+		}
 	}
 }
 
 // tenures returns the intervals of the key at place i.
 func (t *table[K]) tenures(i int) tenures {
-	first, end := extent(t.slots[i].ref.Load())
+	first, end := extent(t.refs[i].Load())
 	return t.arena[first:end:end]
 }
 
 // evidence returns what was told of the key at place i. It is the writer's.
 func (t *table[K]) evidence(i int) []packed {
 	first := uint64(t.toldAt[i])
-	end := first + t.slots[i].ref.Load()>>toldShift&countMask
+	end := first + t.refs[i].Load()>>toldShift&countMask
 	return t.told[first:end:end]
 }
 
-func (t *table[K]) ports(i int) bool { return t.slots[i].ref.Load()&refPorts != 0 }
+func (t *table[K]) ports(i int) bool { return t.refs[i].Load()&refPorts != 0 }
 
 // known says whether evidence e adds nothing to what was told of the key at place i.
 func (t *table[K]) known(i int, e *evidence) bool {
@@ -183,39 +206,37 @@ func (a *addresses[K]) shard(hash uint64) *shard[K] { return &a.shards[hash>>(64
 // get returns the intervals of k in order of from, and whether single ports of it are claimed.
 func (a *addresses[K]) get(k K, hash uint64) (list tenures, ports bool) {
 	t := a.shard(hash).tab.Load()
-	mask := uint64(len(t.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s := &t.slots[i]
-		ref := s.ref.Load()
-		if ref == 0 {
-			return nil, false
-		}
-		if s.key == k {
-			first, end := extent(ref)
-			return t.arena[first:end:end], ref&refPorts != 0
-		}
+	i, found := t.seek(k, hash)
+	if !found {
+		return nil, false
 	}
+	ref := t.refs[i].Load()
+	first, end := extent(ref)
+	return t.arena[first:end:end], ref&refPorts != 0
+}
+
+// current returns what k's newest tenures come to, nil when nothing was ever told of k.
+func (a *addresses[K]) current(k K, hash uint64) *current {
+	t := a.shard(hash).tab.Load()
+	if i, found := t.seek(k, hash); found {
+		return &t.slots[i].now
+	}
+	return nil
 }
 
 // slot returns the place of k in the current table, made when it is not there. The shard's lock is held.
 func (s *shard[K]) slot(k K, hash uint64, rehash func(K) uint64) (*table[K], int) {
 	t := s.tab.Load()
-	if (t.used+1)*4 > len(t.slots)*3 {
+	if (t.used+1)*5 > len(t.slots)*4 {
 		t = s.rebuild(0, 0, rehash)
 	}
-	mask := uint64(len(t.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		sl := &t.slots[i]
-		if sl.ref.Load() == 0 {
-			sl.key = k
-			sl.ref.Store(refPresent)
-			t.used++
-			return t, int(i)
-		}
-		if sl.key == k {
-			return t, int(i)
-		}
+	i, found := t.seek(k, hash)
+	if !found {
+		t.slots[i].key = k
+		t.slots[i].now.take()
+		t.used++
 	}
+	return t, i
 }
 
 // load reads what was told of the key at place i into the shard's scratch space.
@@ -243,16 +264,14 @@ func (s *shard[K]) publish(i int, list []interval, st *keyState, rehash func(K) 
 		hash := rehash(k)
 		s.keep(i, st)
 		t = s.rebuild(len(list), evidence, rehash)
-		mask := uint64(len(t.slots) - 1)
-		for i = int(hash & mask); t.slots[i].key != k || t.slots[i].ref.Load() == 0; i = int((uint64(i) + 1) & mask) {
-		}
+		i, _ = t.seek(k, hash)
 	}
 	s.write(t, i, list, st)
 }
 
 // write is publish for a table that has room.
 func (s *shard[K]) write(t *table[K], i int, list []interval, st *keyState) {
-	old := t.slots[i].ref.Load()
+	old := t.refs[i].Load()
 	for n := range list {
 		t.arena[t.next+n] = packInterval(&list[n])
 	}
@@ -261,7 +280,11 @@ func (s *shard[K]) write(t *table[K], i int, list []interval, st *keyState) {
 		ref |= refPorts
 	}
 	t.tell(i, st)
-	t.slots[i].ref.Store(ref)
+	t.slots[i].now.change()
+	t.refs[i].Store(ref)
+	if !st.ports {
+		t.slots[i].now.set(t.tenures(i))
+	}
 	t.next += len(list)
 	t.live += len(list) - int(old>>refBits&countMask)
 }
@@ -288,7 +311,7 @@ func (t *table[K]) tell(i int, st *keyState) {
 func (s *shard[K]) keep(i int, st *keyState) {
 	t := s.tab.Load()
 	if !t.kept(i) && (len(st.ev) > 0 || st.ports) {
-		t.slots[i].ref.Store(t.slots[i].ref.Load() | refWriting)
+		t.refs[i].Store(t.refs[i].Load() | refWriting)
 	}
 }
 
@@ -302,24 +325,19 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 			keys++
 		}
 	}
-	size := 1 << bits.Len(uint(keys*3/2))
-	grown := newTable[K](size, max(8, old.live+old.live/4+2*extra), max(8, old.liveTold+old.liveTold/4+2*evidence))
-	mask := uint64(size - 1)
+	grown := newTable[K](keys+keys/2+3, roomFor(old.live, extra), roomFor(old.liveTold, evidence))
 	for i := range old.slots {
 		if !old.kept(i) {
 			continue
 		}
-		from := &old.slots[i]
-		ref := from.ref.Load()
-		j := rehash(from.key) & mask
-		for grown.slots[j].ref.Load() != 0 {
-			j = (j + 1) & mask
-		}
+		k, ref := old.slots[i].key, old.refs[i].Load()
+		j, _ := grown.seek(k, rehash(k))
 		list, told := old.tenures(i), old.evidence(i)
 		copy(grown.arena[grown.next:], list)
 		copy(grown.told[grown.nextTold:], told)
-		grown.slots[j].key = from.key
-		grown.slots[j].ref.Store(ref&refPorts | makeRef(grown.next, len(list), len(told)))
+		grown.slots[j].key = k
+		grown.slots[j].now.copy(&old.slots[i].now)
+		grown.refs[j].Store(ref&refPorts | makeRef(grown.next, len(list), len(told)))
 		grown.toldAt[j] = uint32(grown.nextTold)
 		grown.next += len(list)
 		grown.nextTold += len(told)
@@ -330,9 +348,14 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 	return grown
 }
 
+// roomFor is the size of an arena in which so much is live and so much comes now. Large ones have less to spare: it costs more there.
+func roomFor(live, comes int) int {
+	return max(8, live+max(live/8, min(live/4, 4096))+2*comes)
+}
+
 // kept says whether the key at place i still holds something.
 func (t *table[K]) kept(i int) bool {
-	ref := t.slots[i].ref.Load()
+	ref := t.refs[i].Load()
 	return ref&(refPorts|refWriting|countMask<<toldShift) != 0
 }
 
