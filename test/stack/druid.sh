@@ -99,7 +99,7 @@ servers() {
 peons() {
   local f
   for f in /proc/[0-9]*/cmdline; do
-    if tr '\0' ' ' <"$f" 2>/dev/null | grep -qF -- "internal peon $data/"; then
+    if tr '\0' ' ' 2>/dev/null <"$f" | grep -qF -- "internal peon $data/"; then
       f=${f#/proc/}
       echo "${f%/cmdline}"
     fi
