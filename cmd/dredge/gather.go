@@ -39,6 +39,9 @@ few messages are in flight. Any number of them may run; dredge run gathers by it
 func runGather(ctx context.Context, c config.Config, cmd *cobra.Command) error {
 	log := telemetry.NewLogger(c.Log, cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
 	reg := telemetry.NewRegistry()
+	if c.S3.Gather.Queue == "" {
+		return errors.New("s3.gather.queue: is empty; write the URL of the queue that S3 announces new files in, and s3.mouthful_queue and s3.ledger_table")
+	}
 	clients, err := newAWSClients(ctx, c.AWS, checkTimeout)
 	if err != nil {
 		return err

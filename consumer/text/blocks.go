@@ -56,6 +56,9 @@ func NewBlocks(src io.Reader, size, limit int, isHeader func([]byte) bool) *Bloc
 // skipSize is how much text is passed over at a time; a header longer than this is not noticed there.
 const skipSize = 64 << 10
 
+// firstRead is the buffer that reading begins with; it grows to the size of a piece.
+const firstRead = 32 << 10
+
 // SkipTo drops text up to offset, of which the rows are durable already. Headers in it stay in force.
 func (b *Blocks) SkipTo(offset int64) error {
 	for b.offset < offset {
@@ -115,12 +118,13 @@ func (b *Blocks) Next() (Block, error) {
 // fill reads until want bytes are there or the source has no more. It returns the source's error only when nothing is there.
 func (b *Blocks) fill(want int) error {
 	for len(b.buf) < want && b.err == nil {
-		if cap(b.buf) < want {
-			grown := make([]byte, len(b.buf), want)
+		if len(b.buf) == cap(b.buf) {
+			// Files may be very many and very small.
+			grown := make([]byte, len(b.buf), min(want, max(firstRead, 4*len(b.buf))))
 			copy(grown, b.buf)
 			b.buf = grown
 		}
-		n, err := b.src.Read(b.buf[len(b.buf):want])
+		n, err := b.src.Read(b.buf[len(b.buf):min(want, cap(b.buf))])
 		b.buf = b.buf[:len(b.buf)+n]
 		b.err = err
 	}
