@@ -58,6 +58,9 @@ func runDemo(ctx context.Context, o demoOptions, out, errOut io.Writer) (err err
 	if _, _, err := net.SplitHostPort(o.addr); err != nil {
 		return fmt.Errorf("--addr: %q is not host:port; write for example 127.0.0.1:8080", o.addr)
 	}
+	if o.runFor < 0 {
+		return fmt.Errorf("--for %s: write a positive time, or 0 to run until Ctrl-C", o.runFor)
+	}
 	dir, err := os.MkdirTemp("", "dredge-demo-")
 	if err != nil {
 		return err

@@ -47,10 +47,12 @@ when the flow happened, and lands the rows in Apache Druid through Kafka.
 Try it:   dredge demo
 Look at a file of flow logs:   dredge parse FILE      dredge replay --identity EVENTS.jsonl FILE
 Run it:   dredge check -c dredge.yaml && dredge run -c dredge.yaml`,
+		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetVersionTemplate("dredge {{.Version}}\n")
 	root.AddCommand(
 		newRunCmd(),
 		newDemoCmd(),

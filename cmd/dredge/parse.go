@@ -45,9 +45,12 @@ printed; the exit code is then 1. LINE is the line of a text file, or the number
 				errs:   cmd.ErrOrStderr(),
 				fixed:  cmd.Flags().Changed("format"),
 			}
+			if _, err := flowlog.ParseFormat(format); err != nil {
+				return fmt.Errorf("--format: %w", err)
+			}
 			var err error
 			if p.chooser, err = flowlog.NewChooser(flowlog.Rules{Default: format}); err != nil {
-				return fmt.Errorf("--format: %w", err)
+				return err
 			}
 			if len(args) == 0 {
 				args = []string{"-"}

@@ -14,9 +14,14 @@ func newVersionCmd() *cobra.Command {
 		Short: "Print what this binary was built from",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b := telemetry.ReadBuild()
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "dredge %s revision %s %s\n", b.Version, b.Revision, b.Go)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "dredge", versionText())
 			return err
 		},
 	}
+}
+
+// versionText is what dredge version and dredge --version say.
+func versionText() string {
+	b := telemetry.ReadBuild()
+	return fmt.Sprintf("%s revision %s %s", b.Version, b.Revision, b.Go)
 }
