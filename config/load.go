@@ -127,7 +127,7 @@ func plainError(err error) string {
 		return wrongType(wrong.Token, wrong.SrcType, wrong.DstType)
 	}
 	if wrong, ok := errors.AsType[*yaml.OverflowError](err); ok {
-		return fmt.Sprintf("%s is out of range", wrong.SrcNum)
+		return wrong.SrcNum + " is out of range"
 	}
 	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
 	if _, after, ok := strings.Cut(text, "] "); ok {

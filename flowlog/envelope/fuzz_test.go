@@ -26,6 +26,7 @@ func FuzzReader(f *testing.F) {
 	} {
 		f.Add(s)
 	}
+	f.Add([]byte(`{"srcaddr":"1.1.1.1","new_field":"a b","dstaddr":"::1","new-field":2,"bytes":1.5E3,"start":14e8,"end":1e99,"x":[1],"@y":3}`))
 	r := NewReader(1<<20, 200)
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		before := bytes.Clone(payload)

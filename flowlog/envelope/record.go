@@ -236,7 +236,8 @@ func wholeNumber(text []byte) []byte {
 	if power == 0 {
 		return whole
 	}
-	number := append(text[len(text):], whole...)
+	number := text[len(text):]
+	number = append(number, whole...)
 	number = append(number, fraction...)
 	for range power - len(fraction) {
 		number = append(number, '0')
