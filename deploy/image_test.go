@@ -23,7 +23,7 @@ func TestImageRecipe(t *testing.T) {
 		return found[len(found)-1][1]
 	}
 	// The version comes from git's data: a context without them would give a binary that does not know what it is.
-	for _, pattern := range strings.Fields(string(read(t, root+"/.dockerignore"))) {
+	for pattern := range strings.FieldsSeq(string(read(t, root+"/.dockerignore"))) {
 		if strings.Trim(pattern, "/") == ".git" {
 			t.Error(".dockerignore keeps .git away, so that the binary has no version")
 		}
