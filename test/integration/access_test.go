@@ -12,7 +12,7 @@ import (
 )
 
 //go:embed testdata/look.js
-var lookScript string //nolint:gochecknoglobals // an embedded file
+var lookScript string
 
 // mostStops bounds a walk through a view: a table has hundreds of links.
 const mostStops = 250
