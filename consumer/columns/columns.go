@@ -91,8 +91,10 @@ func (p *File) begin(f *parquet.File, from int64) error {
 		if !c.Leaf() || c.MaxRepetitionLevel() > 0 || !isName(name) || len(p.columns) == maxColumns {
 			continue
 		}
-		col := &column{name: name, index: c.Index(), kind: c.Type().Kind(), account: strings.HasSuffix(name, "account-id"),
-			maxLevel: byte(c.MaxDefinitionLevel()), buf: make([]parquet.Value, valuesAhead)}
+		col := &column{
+			name: name, index: c.Index(), kind: c.Type().Kind(), account: strings.HasSuffix(name, "account-id"),
+			maxLevel: byte(c.MaxDefinitionLevel()), buf: make([]parquet.Value, valuesAhead),
+		}
 		if l := c.Type().LogicalType(); l != nil {
 			switch t := l.Value.(type) {
 			case *format.TimestampType:

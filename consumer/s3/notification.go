@@ -85,7 +85,7 @@ type message struct {
 	Records []json.RawMessage
 	Event   string
 	// SNS.
-	Type, TopicArn, Token string //nolint:revive // SNS's names
+	Type, TopicArn, Token string
 	Message               *string
 	// EventBridge.
 	DetailType string `json:"detail-type"`

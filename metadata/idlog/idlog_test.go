@@ -124,7 +124,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			<-time.After(250 * time.Millisecond)
 		}
 		stop()
-		published := d.manifests() // the end may have come before the newest snapshot was
+		published := d.manifests()                                                  // the end may have come before the newest snapshot was
 		snapshots := slices.DeleteFunc(d.keys("snapshot/"), func(key string) bool { // of events
 			return !strings.HasSuffix(key, "-0000") || !strings.Contains(published, `"`+key+`"`)
 		})
