@@ -65,6 +65,9 @@ type stage struct {
 	cluster *kfake.Cluster
 	late    lateCommit
 	started int
+	// rows is how many the broker had when rowsCame looked last, which was then.
+	rows   int64
+	looked time.Time
 }
 
 // start starts a process, which ends with ctx at the latest.
@@ -206,15 +209,25 @@ func (s *stage) trouble(ctx context.Context, all []*process, o *outcome) error {
 				kill.Reset(10 * time.Millisecond)
 				continue
 			}
+			victims := []int{i}
+			if all[i].command == "run" && s.mode == atLeastOnce {
+				if !s.rowsCame() {
+					kill.Reset(time.Millisecond)
+					continue
+				}
+				victims = running(all)
+			}
 			kill.Reset(next())
 			if all[i].command == "run" && s.mode == exactlyOnce && s.late.arm() {
 				continue // the worker is killed when a commit of its has come
 			}
-			if all[i].command == "run" {
-				o.workerKills++
-			}
-			if err := s.replacer(ctx, all, o)(i); err != nil {
-				return err
+			for _, i := range victims {
+				if all[i].command == "run" {
+					o.workerKills++
+				}
+				if err := s.replacer(ctx, all, o)(i); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -236,6 +249,27 @@ func (s *stage) replacer(ctx context.Context, all []*process, o *outcome) func(i
 func (s *stage) reading() bool {
 	_, inFlight, _ := s.aws.SQS().Depth("mouthfuls")
 	return inFlight > 0
+}
+
+// rowsCame says whether rows have come to the broker within the last moment. At least once, the ledger knows nothing of them yet: when
+// their worker is killed now they are written again. All workers are, as the broker does not say whose they are.
+func (s *stage) rowsCame() bool {
+	rows, looked := s.rows, s.looked
+	s.rows, s.looked = 0, time.Now()
+	for _, p := range s.cluster.PartitionInfos(topic) {
+		s.rows += p.HighWatermark
+	}
+	return s.rows > rows && s.looked.Sub(looked) < lookEvery/10
+}
+
+// running are the places of the workers in all.
+func running(all []*process) (places []int) {
+	for i, one := range all {
+		if one.command == "run" {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // put writes one file. Each line of the run has a number of its own, in bytes.
