@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"testing"
 
@@ -99,5 +100,40 @@ func TestCurrentOfAnEstate(t *testing.T) {
 		if owner, _ := s.current(sc, benchIP(i), &older); owner != 0 {
 			t.Errorf("address %d: owner %d beside the key stands for an older flow", i, owner)
 		}
+	}
+}
+
+// Keys that come in the order of another table's slots, as a snapshot has them, find their places near where they belong.
+func TestKeysInOrderOfSlots(t *testing.T) {
+	const keys = 200_000
+	var from, to addresses[key4]
+	from.init()
+	to.init()
+	for i := range keys {
+		k, hash := makeKey4(metadata.Public, benchIP(i))
+		tab, place := from.shard(hash).slot(k, hash, hashKey4)
+		tab.refs[place].Store(refPorts) // so that it is kept when the table grows
+	}
+	far, steps, seen := 0, 0, 0
+	for i := range from.shards {
+		tab := from.shards[i].tab.Load()
+		for j := range tab.slots {
+			if tab.slots[j].now.free() {
+				continue
+			}
+			k := tab.slots[j].key
+			hash := hashKey4(k)
+			in, place := to.shard(hash).slot(k, hash, hashKey4)
+			in.refs[place].Store(refPorts)
+			home, _ := bits.Mul64(hash*in.spread, uint64(len(in.slots)))
+			d := place - int(home)
+			if d < 0 {
+				d += len(in.slots)
+			}
+			far, steps, seen = max(far, d), steps+d, seen+1
+		}
+	}
+	if mean := float64(steps) / keys; mean > 15 || far > 1000 || seen != keys {
+		t.Errorf("%d keys: a key lies %.1f slots from where it belongs on average, one %d", seen, mean, far)
 	}
 }

@@ -3,6 +3,9 @@ package store
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // addressSection is one section of addresses. They are most of a snapshot and nothing in it refers to them, so several sections are taken
@@ -73,12 +76,32 @@ func (a *addressSection) evidence(c *cursor) (ports bool) {
 	return count&1 != 0
 }
 
+// filled gives back the room that the shards' tables were given while a snapshot was taken in.
+func filled[K comparable](a *addresses[K], rehash func(K) uint64) {
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range a.shards {
+		sh := &a.shards[i]
+		g.Go(func() error {
+			sh.mu.Lock()
+			defer sh.mu.Unlock()
+			if sh.filling {
+				sh.filling = false
+				sh.rebuild(0, 0, rehash)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // none fails
+}
+
 // load adds what was told of one address elsewhere to what was told of it here.
 func load[K comparable](s *Store, a *addresses[K], k K, rehash func(K) uint64, v4 bool, told []packed, ports bool) {
 	hash := rehash(k)
 	sh := a.shard(hash)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	sh.filling = true
 	t, i := sh.slot(k, hash, rehash)
 	st := sh.load(t, i)
 	changed := ports && !st.ports

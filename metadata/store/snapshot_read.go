@@ -44,7 +44,10 @@ func (s *Store) readSnapshot(r io.Reader, told func(metadata.Scope)) error {
 	if err != nil {
 		err = fmt.Errorf("section %d: %w", in.sections, err)
 	}
-	if err := cmp.Or(in.addresses.Wait(), err); err != nil {
+	err = cmp.Or(in.addresses.Wait(), err)
+	filled(&s.v4, hashKey4)
+	filled(&s.wide, hashKey16)
+	if err != nil {
 		return fmt.Errorf("reading identity snapshot: %w", err)
 	}
 	for i := range in.sources {

@@ -105,8 +105,11 @@ func makeRef(first, intervals, evidence int) uint64 {
 // Nothing in it is a pointer, so the garbage collector has nothing to walk.
 type table[K comparable] struct {
 	slots []slot[K]
-	refs  []atomic.Uint64
-	arena []packed // derived tenures
+	// spread is another odd number for each size. Without it keys that come in the order of another table's slots, as those of a snapshot
+	// do, would crowd at the begin of one that grows.
+	spread uint64
+	refs   []atomic.Uint64
+	arena  []packed // derived tenures
 	// told holds the evidence; toldAt says for each slot where, its ref how much.
 	told   []packed
 	toldAt []uint32
@@ -119,7 +122,7 @@ type table[K comparable] struct {
 
 func newTable[K comparable](slots, intervals, evidence int) *table[K] {
 	return &table[K]{
-		slots: make([]slot[K], slots), refs: make([]atomic.Uint64, slots), toldAt: make([]uint32, slots),
+		slots: make([]slot[K], slots), spread: mix(uint64(slots)) | 1, refs: make([]atomic.Uint64, slots), toldAt: make([]uint32, slots),
 		arena: make([]packed, intervals), told: make([]packed, evidence),
 	}
 }
@@ -131,7 +134,7 @@ func (t *table[K]) bytes() int {
 
 // seek returns the place of k, or that of the free slot where it belongs. One slot in five is free at least.
 func (t *table[K]) seek(k K, hash uint64) (i int, found bool) {
-	place, _ := bits.Mul64(hash<<shardBits, uint64(len(t.slots)))
+	place, _ := bits.Mul64(hash*t.spread, uint64(len(t.slots)))
 	for i = int(place); ; i++ {
 		if i == len(t.slots) {
 			i = 0
@@ -182,6 +185,8 @@ type shard[K comparable] struct {
 	mu sync.Mutex
 	// tab is replaced by the writer when slots or arena are full.
 	tab atomic.Pointer[table[K]]
+	// filling is set while a snapshot is taken in: more is about to come, so what grows grows by half.
+	filling bool
 	// scratch, state and list are the writer's.
 	scratch deriver
 	state   keyState
@@ -325,7 +330,12 @@ func (s *shard[K]) rebuild(extra, evidence int, rehash func(K) uint64) *table[K]
 			keys++
 		}
 	}
-	grown := newTable[K](keys+keys/2+3, roomFor(old.live, extra), roomFor(old.liveTold, evidence))
+	room := roomFor
+	if s.filling {
+		keys += keys / 2
+		room = func(live, comes int) int { return max(8, live+live/2+2*comes) }
+	}
+	grown := newTable[K](keys+keys/2+3, room(old.live, extra), room(old.liveTold, evidence))
 	for i := range old.slots {
 		if !old.kept(i) {
 			continue
