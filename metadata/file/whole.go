@@ -9,10 +9,10 @@ import (
 	"io"
 	"os"
 
-	"dredge/metadata/event"
-
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"dredge/metadata/event"
 )
 
 // zstdWindow bounds the memory that a zstd file may ask for.

@@ -3,12 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -68,7 +65,7 @@ func TestServeOnce(t *testing.T) {
 func BenchmarkExactlyOnce(b *testing.B) {
 	broker := *onceBroker
 	if broker == "" {
-		broker = serveOnce(b)
+		broker, _ = serveBeside(b, "TestServeOnce", onceEnv, "1")
 	}
 	bulk, err := workload(options{end: time.Now().Add(-time.Hour).Truncate(time.Hour).Unix(), lines: 160_000, addresses: 1 << 16}, "random")
 	if err != nil {
@@ -202,34 +199,4 @@ func (l *onceLoad) close(b *testing.B) {
 			b.Error(err)
 		}
 	}
-}
-
-// serveOnce starts the broker, which ends with the benchmark.
-func serveOnce(b *testing.B) (address string) {
-	b.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestServeOnce$") //nolint:gosec,noctx // this very program, ended in Cleanup
-	cmd.Env = append(os.Environ(), onceEnv+"=1")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		_ = in.Close()
-		_, _ = io.Copy(io.Discard, out)
-		if err := cmd.Wait(); err != nil {
-			b.Error(err)
-		}
-	})
-	if _, err := fmt.Fscanf(out, "serving %s\n", &address); err != nil {
-		b.Fatal(errors.Join(errors.New("the broker did not start"), err))
-	}
-	return address
 }

@@ -3,11 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -109,7 +107,7 @@ func benchmarkShards(b *testing.B, what string, shards int) {
 		p := pathPipeline(b, pathStore(b, bulk), row.DefaultConfig())
 		behind, budget = p, p.Budget()
 	}
-	url, feed := serveShards(b, shards)
+	url, feed := serveBeside(b, "TestServeShards", shardsEnv, strconv.Itoa(shards))
 	cfg := kinesis.DefaultConfig()
 	cfg.Application, cfg.StreamName, cfg.WorkerID = "bench", "flows", "dredge-bench"
 	cfg.ReadsPerSecond, cfg.IdleWait = 1, time.Second
@@ -151,34 +149,6 @@ func benchmarkShards(b *testing.B, what string, shards int) {
 	if err := <-ended; err != nil {
 		b.Fatal(err)
 	}
-}
-
-// serveShards starts the stream. What is written to feed starts the feeding, and its end is the stream's.
-func serveShards(b *testing.B, shards int) (url string, feed io.Writer) {
-	b.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestServeShards$") //nolint:gosec,noctx // this very program, ended in Cleanup
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", shardsEnv, shards))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
-			b.Error(err)
-		}
-	})
-	if _, err := fmt.Fscanf(out, "serving %s\n", &url); err != nil {
-		b.Fatal(err)
-	}
-	return url, in
 }
 
 // weighed counts the bytes on their way to a Processor.
