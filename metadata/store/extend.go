@@ -59,6 +59,90 @@ func (t *table[K]) extend(i int, e *evidence, bridge int64, v4 bool) bool {
 	return true
 }
 
+// within takes in a heartbeat that lies inside a tenure of its interface which traffic showed before and after, as those of flows do that are
+// reported late or in no order, without deriving the tenures again, and says whether it could. The shard's lock is held.
+//
+// It may when nothing else that was told of the address reaches beyond the begin of that tenure, apart from one of the same interface that is
+// open anyway: then all that the tenure spans is this interface's traffic and silences between it, and another sighting only makes a
+// silence shorter. As long as one is left, the derivation would change nothing at all.
+func (t *table[K]) within(i int, e *evidence) bool {
+	told := t.evidence(i)
+	if e.kind != beatSight || len(told) >= maxEvidence {
+		return false
+	}
+	list, from, to, flags := t.tenures(i), int64(0), int64(0), uint32(0)
+	for k := range list {
+		v := list.at(k)
+		if v.owner == e.owner && v.flags&(claim|beat|bridged) == beat|bridged && v.from <= e.from && v.to >= e.to {
+			from, to, flags = v.from, v.to, v.flags
+		}
+	}
+	if to == 0 {
+		return false
+	}
+	for k := range list {
+		v := list.at(k)
+		same := v.owner == e.owner && (v.to == forever && v.flags&beat == 0 || v.from == from && v.to == to && v.flags&beat != 0)
+		if v.flags&claim == 0 && !same && v.to > from {
+			return false
+		}
+	}
+	merged, first, last, pieces := *e, -1, -1, 0
+	for k := range told {
+		x := told[k].evidence()
+		switch {
+		case x.flags&claim != 0: // another layer
+		case x.kind != beatSight || x.owner != e.owner:
+			if max(x.from, x.to)+int64(x.acc) > from {
+				return false
+			}
+		case x.from > merged.to+heartbeatAcc || merged.from > x.to+heartbeatAcc:
+			if x.to > from {
+				pieces++
+			}
+		case x.to <= from: // of an earlier tenure
+			return false
+		default: // pieces of one interface are further apart than that, so those that e unites follow each other
+			merged.from, merged.to = min(merged.from, x.from), max(merged.to, x.to)
+			merged.flags |= x.flags
+			if first < 0 {
+				first = k
+			}
+			last = k
+		}
+	}
+	switch {
+	case pieces == 0: // no silence is left
+		return false
+	case merged.flags&primary != 0 && flags&beatPrimary == 0: // would be noted of the whole tenure
+		return false
+	case first < 0:
+		if !t.append(i, &merged) {
+			return false
+		}
+		told = t.evidence(i)
+		first = len(told) - 1
+	default:
+		for k := first; k <= last; k++ {
+			if x := told[k].evidence(); x.kind != beatSight || x.owner != e.owner {
+				return false // something old between them
+			}
+		}
+		copy(told[first+1:], told[last+1:])
+		t.refs[i].Add(-uint64(last-first) << toldShift)
+		t.liveTold -= last - first
+		told = told[:len(told)-(last-first)]
+	}
+	for ; first > 0 && compareEvidence(told[first-1].evidence(), merged) > 0; first-- {
+		told[first] = told[first-1]
+	}
+	for ; first+1 < len(told) && compareEvidence(told[first+1].evidence(), merged) < 0; first++ {
+		told[first] = told[first+1]
+	}
+	told[first] = packEvidence(&merged)
+	return true
+}
+
 // append adds e behind the evidence of the key at place i, and says whether there was room.
 func (t *table[K]) append(i int, e *evidence) bool {
 	told := t.evidence(i)

@@ -38,9 +38,11 @@ func (s *Store) LookupPort(sc metadata.Scope, ip netip.Addr, proto uint8, port u
 	// The watermark comes first: whatever was told before it was published is then visible in the tenures.
 	watermark := rec.watermark.Load()
 	key := keyScope(sc, ip)
-	if owner, beaten := s.current(key, ip, &win); owner != 0 {
-		if a, ok := s.heldBy(owner, beaten, &win, watermark); ok {
-			return a
+	if now := s.current(key, ip); now != nil {
+		if owner, shown := now.at(&win); owner != 0 {
+			if a, ok := s.heldBy(owner, shown, &win, watermark); ok {
+				return a
+			}
 		}
 	}
 	list, ports := s.intervals(key, ip, 0)
@@ -100,8 +102,8 @@ func (s *Store) plainly(list tenures, w *span, watermark int64) (a metadata.Answ
 }
 
 // heldBy is answer for an address that only owner may have had in the whole window and that owner held from begin to end of the flow,
-// which traffic showed up to beaten. False: owner has not, or not always had, one workload.
-func (s *Store) heldBy(owner uint32, beaten int64, w *span, watermark int64) (a metadata.Answer, ok bool) {
+// which traffic showed up to shown. False: owner has not, or not always had, one workload.
+func (s *Store) heldBy(owner uint32, shown int64, w *span, watermark int64) (a metadata.Answer, ok bool) {
 	ow := s.owners.list.at(owner)
 	only := ow.onlyWorkload.Load()
 	if only == 0 {
@@ -112,7 +114,7 @@ func (s *Store) heldBy(owner uint32, beaten int64, w *span, watermark int64) (a 
 		a.Workload = metadata.WorkloadID(only)
 	}
 	switch {
-	case beaten >= w.end:
+	case shown >= w.end:
 		a.Grade, a.Reason = metadata.Confirmed, metadata.Heartbeat
 	case watermark == 0:
 		a.Grade, a.Reason = metadata.Provisional, metadata.NoWatermark

@@ -294,7 +294,7 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t, i := sh.slot(k, hash, rehash)
-	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], s.cfg.HeartbeatBridge.Milliseconds(), v4)) {
+	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], s.cfg.HeartbeatBridge.Milliseconds(), v4) || t.within(i, &ev[0])) {
 		noteSeen(s, k, &ev[0], t.evidence(i), (*packed).evidence)
 		return
 	}
@@ -397,18 +397,12 @@ func (s *Store) Observe(x Sighting) bool {
 	return true
 }
 
-// current returns who had an address in the whole of w, and up to when traffic showed that; 0 when only its tenures can tell.
-func (s *Store) current(sc metadata.Scope, ip netip.Addr, w *span) (owner uint32, beaten int64) {
+// current returns what the newest tenures of an address come to, nil when nothing was ever told of it.
+func (s *Store) current(sc metadata.Scope, ip netip.Addr) *current {
 	if ip.Is4() {
-		if now := s.v4.current(makeKey4(sc, ip)); now != nil {
-			return now.at(w)
-		}
-		return 0, 0
+		return s.v4.current(makeKey4(sc, ip))
 	}
-	if now := s.wide.current(makeKey16(sc, ip, 0)); now != nil {
-		return now.at(w)
-	}
-	return 0, 0
+	return s.wide.current(makeKey16(sc, ip, 0))
 }
 
 // intervals returns the tenures of an address, or of one port of it.

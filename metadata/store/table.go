@@ -132,10 +132,18 @@ func (t *table[K]) bytes() int {
 	return len(t.slots)*int(unsafe.Sizeof(slot[K]{})+unsafe.Sizeof(t.refs[0])+unsafe.Sizeof(t.toldAt[0])) + (len(t.arena)+len(t.told))*int(unsafe.Sizeof(packed{}))
 }
 
-// seek returns the place of k, or that of the free slot where it belongs. One slot in five is free at least.
-func (t *table[K]) seek(k K, hash uint64) (i int, found bool) {
+// home is where a key with this hash belongs.
+func (t *table[K]) home(hash uint64) int {
 	place, _ := bits.Mul64(hash*t.spread, uint64(len(t.slots)))
-	for i = int(place); ; i++ {
+	return int(place)
+}
+
+// seek returns the place of k, or that of the free slot where it belongs. One slot in five is free at least.
+func (t *table[K]) seek(k K, hash uint64) (i int, found bool) { return t.seekFrom(k, t.home(hash)) }
+
+// seekFrom is seek for a key whose home is known.
+func (t *table[K]) seekFrom(k K, home int) (i int, found bool) {
+	for i = home; ; i++ {
 		if i == len(t.slots) {
 			i = 0
 		}

@@ -111,10 +111,14 @@ func (s *Store) InterfaceHolds(of metadata.EndpointID, ip netip.Addr, w metadata
 		if key == metadata.Public && !metadata.IsPublic(ip) {
 			continue
 		}
-		list, _ := s.intervals(key, ip, 0)
-		if len(list) == 0 {
+		now := s.current(key, ip)
+		if now == nil {
 			continue
 		}
+		if whole, prim := now.holds(owner, &win); whole {
+			return true, prim
+		}
+		list, _ := s.intervals(key, ip, 0)
 		whole, prim := list.hold(owner, win.start, win.end)
 		if isPrimary = isPrimary || prim; whole {
 			return true, prim

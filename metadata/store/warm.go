@@ -44,15 +44,18 @@ func (s *Store) warm(asks []metadata.Ask) {
 			scopes[i] = own
 		}
 	}
+	var places [2 * warmBlock]place4
+	for i := range asks {
+		if a := &asks[i]; !a.Own { // else nearly always the owner itself has the answer: see Sighted
+			places[2*i], places[2*i+1] = s.approach(scopes[i], a.Src), s.approach(scopes[i], a.Dst)
+		}
+	}
 	var last [2 * warmBlock]uint32
 	var lists [2 * warmBlock]tenures
-	for i := range asks {
-		a := &asks[i]
-		if a.Own {
-			continue // nearly always the owner itself has the answer: see Sighted
+	for i := range places[:2*len(asks)] {
+		if p := &places[i]; p.t != nil {
+			last[i], lists[i] = p.peek()
 		}
-		last[2*i], lists[2*i] = s.peek(scopes[i], a.Src)
-		last[2*i+1], lists[2*i+1] = s.peek(scopes[i], a.Dst)
 	}
 	for i, list := range lists[:2*len(asks)] {
 		if k := len(list) - 1; k >= 0 {
@@ -65,23 +68,37 @@ func (s *Store) warm(asks []metadata.Ask) {
 	}
 }
 
-// peek returns the newest owner of an IPv4 address, or its tenures, without reading them, when only these can tell. Others are rare
-// enough to wait for.
-func (s *Store) peek(sc metadata.Scope, ip netip.Addr) (owner uint32, list tenures) {
+// place4 is where an IPv4 address is in the table, or near.
+type place4 struct {
+	t    *table[key4]
+	key  key4
+	home int
+}
+
+// approach finds where an address should be and begins to read it, without waiting for what stands there: a branch on that would
+// wait, and hold up the reading of the next one when it was guessed wrong. IPv6 is rare enough to wait for.
+func (s *Store) approach(sc metadata.Scope, ip netip.Addr) place4 {
 	if !ip.Is4() {
-		return 0, nil
+		return place4{}
 	}
 	if !ip.IsPrivate() && metadata.IsPublic(ip) {
 		sc = metadata.Public
 	}
 	k, hash := makeKey4(sc, ip)
 	t := s.v4.shard(hash).tab.Load()
-	i, found := t.seek(k, hash)
+	home := t.home(hash)
+	t.slots[home].now.state.Load()
+	return place4{t, k, home}
+}
+
+// peek returns the newest owner of an address, or its tenures, without reading them, when only these can tell.
+func (p *place4) peek() (owner uint32, list tenures) {
+	i, found := p.t.seekFrom(p.key, p.home)
 	if !found {
 		return 0, nil
 	}
-	if owner = t.slots[i].now.owner(); owner == 0 {
-		list = t.tenures(i)
+	if owner = p.t.slots[i].now.owner(); owner == 0 {
+		list = p.t.tenures(i)
 	}
 	return owner, list
 }
