@@ -24,17 +24,40 @@ type apps struct {
 	upTo int64
 }
 
-// beyond notes the applications of an edge for which minute m has no room.
-func (m *minute) beyond(e *edgeKey) {
-	for _, app := range [...]string{e.src, e.dst} {
-		if len(m.apps) >= minuteApps {
-			return
-		}
-		if m.apps == nil {
-			m.apps = make(map[string]struct{})
-		}
-		m.apps[app] = struct{}{}
+// noteApp notes an application of an edge for which minute m has no room.
+func (t *traffic) noteApp(m *minute, app string) {
+	if len(m.beyond) >= minuteApps || t.recent.has(m.number, app) {
+		return
 	}
+	if m.beyond == nil {
+		m.beyond = make(map[string]struct{})
+	}
+	m.beyond[app] = struct{}{}
+}
+
+// recentApps are names that were noted in one minute already, by where they lie: most of them, each in the one entry that it may be in.
+type recentApps struct {
+	minute int64
+	names  *[1 << recentBits]string
+}
+
+const recentBits = 14
+
+// has says whether app is remembered for minute, which it is from then on.
+func (r *recentApps) has(minute int64, app string) bool {
+	switch {
+	case r.names == nil:
+		r.names = new([1 << recentBits]string)
+	case r.minute != minute:
+		clear(r.names[:])
+	}
+	r.minute = minute
+	at := &r.names[place(app)*0x9e3779b97f4a7c15>>(64-recentBits)]
+	if same(*at, app) && app != "" {
+		return true
+	}
+	*at = app
+	return false
 }
 
 // eachApp calls f for every application that is watched, by the name that rows show, with the end of the minute of its last flow, which may be now. It returns
@@ -76,14 +99,14 @@ func (t *traffic) eachApp(now time.Time, f func(app string, last time.Time)) (un
 	}
 	for i := range t.minutes {
 		m := &t.minutes[i]
-		if m.edges == nil || m.number < t.apps.upTo || m.number < number-summaryMinutes {
+		if m.number < t.apps.upTo || m.number < number-summaryMinutes {
 			continue
 		}
-		for _, e := range m.edges {
+		for _, e := range m.edges.list {
 			take(e.src, m.number)
 			take(e.dst, m.number)
 		}
-		for app := range m.apps {
+		for app := range m.beyond {
 			take(app, m.number)
 		}
 	}

@@ -99,7 +99,34 @@ func TestApplicationsAreBounded(t *testing.T) {
 		}
 	}
 	hear(5000, 5000+2*minuteApps)
-	if m := &tr.minutes[now.Unix()/60%int64(len(tr.minutes))]; len(m.edges) > minuteEdges || len(m.apps) > minuteApps {
-		t.Errorf("%d edges and %d applications are kept", len(m.edges), len(m.apps))
+	if m := &tr.minutes[now.Unix()/60%int64(len(tr.minutes))]; len(m.edges.list) > minuteEdges || len(m.beyond) > minuteApps {
+		t.Errorf("%d edges and %d applications are kept", len(m.edges.list), len(m.beyond))
+	}
+}
+
+// An application whose edges have no room is heard of in every minute anew, also when its name is the very same text.
+func TestApplicationBeyondTheEdges(t *testing.T) {
+	now := time.Unix(1_700_000_040, 0)
+	tr, l := newTraffic(now, 10*minuteEdges), &local{}
+	one := []row.Row{summaryRow("quiet", "hub", 1, true)}
+	for range 3 {
+		now = now.Add(time.Minute)
+		for i := range minuteEdges {
+			l.sum([]row.Row{summaryRow(fmt.Sprintf("app-%d", i), "hub", 1, true)})
+			tr.add(l, 1, now)
+		}
+		for range 2 {
+			l.sum(one)
+			tr.add(l, 1, now)
+		}
+		var last time.Time
+		tr.eachApp(now, func(app string, at time.Time) {
+			if app == "quiet" {
+				last = at
+			}
+		})
+		if !last.Equal(now) {
+			t.Errorf("last heard of at %s, want %s", last, now)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"dredge/row"
 )
@@ -45,31 +44,15 @@ type Summary struct {
 	DstGrades map[string]int64 `json:"dst_grades"`
 }
 
-type edgeKey struct{ src, dst string }
-
-type edgeSum struct{ bytes, flows int64 }
-
-// edgeID stands for an edge by where the two names lie, which saves reading them: they come from the identity tables, and of
-// most of them the text is in no cache of the processor. The same name may lie at several places; summary unites those.
-type edgeID struct{ src, dst *byte }
-
-func idOf(src, dst string) edgeID { return edgeID{unsafe.StringData(src), unsafe.StringData(dst)} }
-
-// edge is what was summed of an edgeID. The names keep its places from being used for anything else.
-type edge struct {
-	edgeKey
-	edgeSum
-}
-
 // minute is what was added in one minute of the clock.
 type minute struct {
 	number   int64 // minutes since 1970
 	rows     int64
-	edges    map[edgeID]*edge
+	edges    edges
 	other    edgeSum
 	src, dst map[string]int64
-	// apps are applications of edges for which edges has no room.
-	apps map[string]struct{}
+	// beyond are applications of edges for which edges has no room.
+	beyond map[string]struct{}
 
 	unnamed      unnamed
 	otherUnnamed edgeSum
@@ -82,6 +65,7 @@ type traffic struct {
 	started time.Time
 	minutes [summaryMinutes + 1]minute
 	apps    apps
+	recent  recentApps
 }
 
 // newTraffic begins to sum; at most watched applications are remembered one by one.
@@ -91,25 +75,16 @@ func newTraffic(now time.Time, watched int) *traffic {
 
 // local sums one batch of rows without a lock. Reused by its worker.
 type local struct {
-	// edges are in the order of their first rows; places is open addressing from edgeID to edges, 0 being free.
-	edges    []edge
-	places   [localPlaces]uint16
+	edges    edges
 	src, dst counts
 	unnamed  unnamedPart
 }
 
-const (
-	localBits   = 12
-	localPlaces = 1 << localBits // twice as many as a part has rows
-)
-
-var _ [localPlaces - 2*partRecords]struct{}
+var _ [maxEdges - partRecords]struct{}
 
 // sum fills l from rows, of which there are at most partRecords.
 func (l *local) sum(rows []row.Row) {
-	clear(l.edges)
-	l.edges = l.edges[:0]
-	clear(l.places[:])
+	l.edges.clear()
 	l.src, l.dst = l.src[:0], l.dst[:0]
 	l.unnamed.clear()
 	for i := range rows {
@@ -119,28 +94,11 @@ func (l *local) sum(rows []row.Row) {
 		if !r.Counted {
 			continue
 		}
-		e := l.edge(r.Src.App, r.Dst.App)
+		e := l.edges.of(r.Src.App, r.Dst.App, maxEdges)
 		e.bytes += r.Bytes
 		e.flows++
 		l.unnamed.add(&r.Src, r.Bytes)
 		l.unnamed.add(&r.Dst, r.Bytes)
-	}
-}
-
-// edge returns the sum of an edge; good until the next call.
-func (l *local) edge(src, dst string) *edge {
-	id := idOf(src, dst)
-	hash := (uint64(uintptr(unsafe.Pointer(id.src)))*0x9e3779b97f4a7c15 ^ uint64(uintptr(unsafe.Pointer(id.dst)))) * 0xbf58476d1ce4e5b9
-	for at := hash >> (64 - localBits); ; at = (at + 1) % localPlaces {
-		n := l.places[at]
-		if n == 0 {
-			l.edges = append(l.edges, edge{edgeKey: edgeKey{src, dst}})
-			l.places[at] = uint16(len(l.edges))
-			return &l.edges[len(l.edges)-1]
-		}
-		if e := &l.edges[n-1]; idOf(e.src, e.dst) == id && e.sameLengths(&edgeKey{src, dst}) {
-			return e
-		}
 	}
 }
 
@@ -149,35 +107,27 @@ func (t *traffic) add(l *local, rows int64, now time.Time) {
 	defer t.mu.Unlock()
 	number := now.Unix() / 60
 	m := &t.minutes[number%int64(len(t.minutes))]
-	if m.number != number || m.edges == nil {
-		*m = minute{number: number, edges: make(map[edgeID]*edge), src: map[string]int64{}, dst: map[string]int64{}, unnamed: unnamed{}}
+	if m.number != number || m.src == nil {
+		m.edges.clear() // its room is used again
+		*m = minute{number: number, edges: m.edges, src: map[string]int64{}, dst: map[string]int64{}, unnamed: unnamed{}}
 	}
 	m.rows += rows
 	m.unnamed.add(l.unnamed.list, minuteUnnamed, &m.otherUnnamed)
-	for i := range l.edges {
-		from := &l.edges[i]
-		id := idOf(from.src, from.dst)
-		to := m.edges[id]
-		switch {
-		case to != nil && to.sameLengths(&from.edgeKey):
-			to.bytes += from.bytes
-			to.flows += from.flows
-		case to == nil && len(m.edges) < minuteEdges:
-			kept := *from
-			m.edges[id] = &kept
-		default:
+	for i := range l.edges.list {
+		from := &l.edges.list[i]
+		to := m.edges.of(from.src, from.dst, minuteEdges)
+		if to == nil {
 			m.other.bytes += from.bytes
 			m.other.flows += from.flows
-			m.beyond(&from.edgeKey)
+			t.noteApp(m, from.src)
+			t.noteApp(m, from.dst)
+			continue
 		}
+		to.bytes += from.bytes
+		to.flows += from.flows
 	}
 	l.src.into(m.src)
 	l.dst.into(m.dst)
-}
-
-// sameLengths tells names from others that begin at the same places.
-func (k *edgeKey) sameLengths(x *edgeKey) bool {
-	return len(k.src) == len(x.src) && len(k.dst) == len(x.dst)
 }
 
 // summary adds up the minutes that are not older than summaryMinutes.
@@ -194,7 +144,7 @@ func (t *traffic) summary(now time.Time) Summary {
 	nobody := unnamed{}
 	for i := range t.minutes {
 		m := &t.minutes[i]
-		if m.edges == nil || m.number < number-summaryMinutes {
+		if m.number < number-summaryMinutes {
 			continue
 		}
 		s.Rows += m.rows
@@ -205,7 +155,7 @@ func (t *traffic) summary(now time.Time) Summary {
 		for _, e := range m.unnamed {
 			nobody.add([]Unnamed{*e}, len(t.minutes)*minuteUnnamed, nil)
 		}
-		for _, v := range m.edges {
+		for _, v := range m.edges.list {
 			e := edges[v.edgeKey]
 			edges[v.edgeKey] = edgeSum{e.bytes + v.bytes, e.flows + v.flows}
 		}

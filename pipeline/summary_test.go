@@ -96,7 +96,7 @@ func TestSummaryIsBounded(t *testing.T) {
 		t.Errorf("%d edges, %d bytes, others %d", len(s.Edges), sum, s.OtherFlows)
 	}
 	for i := range tr.minutes {
-		if n := len(tr.minutes[i].edges); n > minuteEdges {
+		if n := len(tr.minutes[i].edges.list); n > minuteEdges {
 			t.Errorf("%d edges kept in one minute", n)
 		}
 	}
