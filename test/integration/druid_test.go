@@ -96,15 +96,18 @@ druid:
 	if total.Rows[0][1] != float64(bytes) || total.Rows[0][2] != float64(lines) {
 		t.Errorf("Druid sums %v bytes and %v flows; the generator wrote %d bytes in %d lines", total.Rows[0][1], total.Rows[0][2], bytes, lines)
 	}
-	byFlow, err := client.Query(t.Context(), `SELECT src_ip, dst_ip, src_port, dst_port, action, SUM(bytes), COUNT(*) FROM "`+name+`" GROUP BY 1, 2, 3, 4, 5`)
-	if err != nil {
-		t.Fatal(err)
-	}
 	have := map[string][2]int64{}
-	for _, r := range byFlow.Rows {
-		sum, _ := r[5].(float64)
-		n, _ := r[6].(float64)
-		have[strings.Join([]string{str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4])}, " ")] = [2]int64{int64(sum), int64(n)}
+	for part := range 16 { // nearly every line is a group of its own: no answer may be too large
+		byFlow, err := client.Query(t.Context(), fmt.Sprintf(`SELECT src_ip, dst_ip, src_port, dst_port, action, SUM(bytes), COUNT(*) FROM "%s"
+			WHERE MOD(COALESCE(CAST(src_port AS BIGINT), 0), 16) = %d GROUP BY 1, 2, 3, 4, 5`, name, part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range byFlow.Rows {
+			sum, _ := r[5].(float64)
+			n, _ := r[6].(float64)
+			have[strings.Join([]string{str(r[0]), str(r[1]), str(r[2]), str(r[3]), str(r[4])}, " ")] = [2]int64{int64(sum), int64(n)}
+		}
 	}
 	if d := cmp.Diff(sums, have); d != "" {
 		t.Errorf("bytes and rows by addresses, ports and action, the generator's lines against Druid:\n%.4000s", d)
