@@ -336,32 +336,6 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// TestInternerIsBounded feeds it ids that never come back.
-func TestInternerIsBounded(t *testing.T) {
-	var in Interner
-	for i := range 400_000 {
-		id := strconv.AppendInt([]byte("eni-"), int64(i), 16)
-		if s := in.String(id); s != string(id) {
-			t.Fatal(s)
-		}
-		if in.Len() > 2*internEntries {
-			t.Fatalf("%d strings after %d", in.Len(), i)
-		}
-	}
-	long := bytes.Repeat([]byte("x"), internLength+1)
-	before := in.Len()
-	if in.String(long) != string(long) || in.Len() != before {
-		t.Error("a long text was remembered")
-	}
-	var big Interner
-	for i := range 200_000 {
-		big.String(append(strconv.AppendInt(nil, int64(i), 10), long[:internLength-10]...))
-		if big.bytes > internBytes {
-			t.Fatal("bytes not bounded")
-		}
-	}
-}
-
 // varied makes lines of one layout that differ in the length of every number, as real ones do: a benchmark on one line
 // measures a branch predictor that knows the line by heart.
 func varied(line string, n int) [][]byte {
