@@ -59,87 +59,126 @@ func (t *table[K]) extend(i int, e *evidence, bridge int64, v4 bool) bool {
 	return true
 }
 
-// within takes in a heartbeat that lies inside a tenure of its interface which traffic showed before and after, as those of flows do that are
-// reported late or in no order, without deriving the tenures again, and says whether it could. The shard's lock is held.
+// within takes in a heartbeat that lies inside a tenure of its interface which traffic showed before and after, or before its begin, as those of
+// flows do that are reported late or in no order, without deriving the tenures again, and says whether it could. The shard's lock is held.
 //
-// It may when nothing else that was told of the address reaches beyond the begin of that tenure, apart from one of the same interface that is
-// open anyway: then all that the tenure spans is this interface's traffic and silences between it, and another sighting only makes a
-// silence shorter. As long as one is left, the derivation would change nothing at all.
-func (t *table[K]) within(i int, e *evidence) bool {
-	told := t.evidence(i)
+// It may when nothing else that was told of the address reaches beyond the begin of what the tenure is then, apart from a tenure of the same
+// interface that is open anyway: all that it spans is this interface's traffic and silences between it. As long as one of these is left, the
+// derivation would change nothing but the begin, which is one word in the arena, as the end is for extend.
+func (t *table[K]) within(i int, e *evidence, bridge int64, v4 bool) bool {
+	told, list, at := t.evidence(i), t.tenures(i), -1
 	if e.kind != beatSight || len(told) >= maxEvidence {
 		return false
 	}
-	list, from, to, flags := t.tenures(i), int64(0), int64(0), uint32(0)
 	for k := range list {
-		v := list.at(k)
-		if v.owner == e.owner && v.flags&(claim|beat|bridged) == beat|bridged && v.from <= e.from && v.to >= e.to {
-			from, to, flags = v.from, v.to, v.flags
+		if v := list.at(k); v.owner == e.owner && v.flags&(claim|beat) == beat && v.to >= e.to {
+			at = k
 		}
 	}
-	if to == 0 {
+	if at < 0 {
 		return false
 	}
+	tenure := list.at(at)
+	earlier := e.from < tenure.from
+	if earlier && (tenure.from-e.to > bridge && (!v4 || tenure.flags&primary == 0) || e.flags&primary != 0 && tenure.flags&primary == 0) {
+		return false
+	}
+	from := min(tenure.from, e.from)
 	for k := range list {
 		v := list.at(k)
-		same := v.owner == e.owner && (v.to == forever && v.flags&beat == 0 || v.from == from && v.to == to && v.flags&beat != 0)
-		if v.flags&claim == 0 && !same && v.to > from {
+		open := v.owner == e.owner && v.to == forever && v.flags&beat == 0
+		if k != at && v.flags&claim == 0 && !open && v.to > from || earlier && k < at && v.from >= from { // the order is that of from
 			return false
 		}
 	}
-	merged, first, last, pieces := *e, -1, -1, 0
+	u, ok := unionOf(told, e, from, earlier)
+	if !ok || u.others == 0 || !earlier && u.merged.flags&primary != 0 && tenure.flags&beatPrimary == 0 {
+		return false
+	}
+	if !t.replace(i, u) {
+		return false
+	}
+	if !earlier {
+		return true
+	}
+	tenure.from, tenure.accFrom = from, u.accFrom
+	tenure.flags = tenure.flags&^beatPrimary | bridged
+	if u.merged.flags&primary != 0 {
+		tenure.flags |= beatPrimary
+	}
+	atomic.StoreUint64(&list[at][0], packInterval(&tenure)[0])
+	if !t.ports(i) {
+		t.slots[i].now.set(list)
+	}
+	return true
+}
+
+// union is a sighting together with the pieces of evidence at places first up to end that it unites.
+type union struct {
+	merged     evidence
+	first, end int
+	// others is how many sightings of the tenure it leaves as they are.
+	others int
+	// accFrom is the uncertainty of a tenure that begins with it.
+	accFrom uint32
+}
+
+// unionOf unites e with what was told. It is not for within when anything but sightings of the same interface reaches beyond from, or, if the
+// tenure is to begin earlier, was seen of the interface before.
+func unionOf(told []packed, e *evidence, from int64, earlier bool) (u union, ok bool) {
+	u = union{merged: *e, first: -1, accFrom: heartbeatAcc}
 	for k := range told {
-		x := told[k].evidence()
-		switch {
+		switch x := told[k].evidence(); {
 		case x.flags&claim != 0: // another layer
 		case x.kind != beatSight || x.owner != e.owner:
-			if max(x.from, x.to)+int64(x.acc) > from {
-				return false
+			if max(x.from, x.to)+int64(x.acc) > from || u.end > 0 {
+				return u, false
 			}
-		case x.from > merged.to+heartbeatAcc || merged.from > x.to+heartbeatAcc:
-			if x.to > from {
-				pieces++
+			if x.kind == begin && x.owner == e.owner {
+				u.accFrom = min(u.accFrom, roundAcc(min(from-x.from+int64(x.acc), heartbeatAcc)))
 			}
-		case x.to <= from: // of an earlier tenure
+		case x.to <= from:
+			if earlier || u.merged.from <= x.to+heartbeatAcc {
+				return u, false
+			}
+		case x.from > u.merged.to+heartbeatAcc || u.merged.from > x.to+heartbeatAcc:
+			u.others++
+		case u.end > 0 && u.end != k: // something of another layer between them
+			return u, false
+		default: // sightings of one interface are further apart than that, so those that e unites follow each other
+			u.merged.from, u.merged.to = min(u.merged.from, x.from), max(u.merged.to, x.to)
+			u.merged.flags |= x.flags
+			if u.end == 0 {
+				u.first = k
+			}
+			u.end = k + 1
+		}
+	}
+	return u, true
+}
+
+// replace puts u in the place of what it unites, in the order of compareEvidence, and says whether there was room.
+func (t *table[K]) replace(i int, u union) bool {
+	if u.end == 0 {
+		if !t.append(i, &u.merged) {
 			return false
-		default: // pieces of one interface are further apart than that, so those that e unites follow each other
-			merged.from, merged.to = min(merged.from, x.from), max(merged.to, x.to)
-			merged.flags |= x.flags
-			if first < 0 {
-				first = k
-			}
-			last = k
 		}
+		u.end = len(t.evidence(i))
+		u.first = u.end - 1
 	}
-	switch {
-	case pieces == 0: // no silence is left
-		return false
-	case merged.flags&primary != 0 && flags&beatPrimary == 0: // would be noted of the whole tenure
-		return false
-	case first < 0:
-		if !t.append(i, &merged) {
-			return false
-		}
-		told = t.evidence(i)
-		first = len(told) - 1
-	default:
-		for k := first; k <= last; k++ {
-			if x := told[k].evidence(); x.kind != beatSight || x.owner != e.owner {
-				return false // something old between them
-			}
-		}
-		copy(told[first+1:], told[last+1:])
-		t.refs[i].Add(-uint64(last-first) << toldShift)
-		t.liveTold -= last - first
-		told = told[:len(told)-(last-first)]
+	told := t.evidence(i)
+	gone, k := u.end-u.first-1, u.first
+	copy(told[u.first+1:], told[u.end:])
+	t.refs[i].Add(-uint64(gone) << toldShift)
+	t.liveTold -= gone
+	told = told[:len(told)-gone]
+	for ; k > 0 && compareEvidence(told[k-1].evidence(), u.merged) > 0; k-- {
+		told[k] = told[k-1]
 	}
-	for ; first > 0 && compareEvidence(told[first-1].evidence(), merged) > 0; first-- {
-		told[first] = told[first-1]
+	for ; k+1 < len(told) && compareEvidence(told[k+1].evidence(), u.merged) < 0; k++ {
+		told[k] = told[k+1]
 	}
-	for ; first+1 < len(told) && compareEvidence(told[first+1].evidence(), merged) < 0; first++ {
-		told[first] = told[first+1]
-	}
-	told[first] = packEvidence(&merged)
+	told[k] = packEvidence(&u.merged)
 	return true
 }
 

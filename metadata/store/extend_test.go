@@ -90,7 +90,9 @@ func TestWithin(t *testing.T) {
 		{"joins two", 2050, 2590, nil, true, 3},
 		{"joins three", 2050, 3190, nil, true, 2},
 		{"joins all", 2015, 3815, nil, false, 4},
-		{"begins before", 1990, 2030, nil, false, 4},
+		{"before all", 1500, 1520, nil, true, 5},
+		{"begins before", 1990, 2030, nil, true, 4},
+		{"before the told begin", 990, 1010, nil, false, 4},
 		{"ends behind", 3790, 3830, nil, false, 4},
 		{"another owner was told before", 2300, 2320, []string{`{"v":1,"op":"assign","src":"api","scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-b","from":500,"to":900}`}, true, 5},
 		{"another owner begins inside", 2300, 2320, []string{`{"v":1,"op":"assign","src":"api","scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-b","from":3000}`}, false, 4},
@@ -107,7 +109,7 @@ func TestWithin(t *testing.T) {
 			k, hash := makeKey4(sc, worldIPs[0])
 			tab, slot := s.v4.shard(hash).slot(k, hash, hashKey4)
 			e := evidence{from: x.start * 1000, to: x.end*1000 + second, owner: s.owners.names.get("", "eni:eni-a"), kind: beatSight, flags: primary}
-			if got := tab.within(slot, &e); got != x.want {
+			if got := tab.within(slot, &e, 120_000, true); got != x.want {
 				t.Fatalf("taken in: %v, want %v", got, x.want)
 			}
 			pieces, got := 0, tab.evidence(slot)

@@ -294,7 +294,8 @@ func write[K comparable](s *Store, a *addresses[K], k K, hash uint64, rehash fun
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	t, i := sh.slot(k, hash, rehash)
-	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], s.cfg.HeartbeatBridge.Milliseconds(), v4) || t.within(i, &ev[0])) {
+	bridge := s.cfg.HeartbeatBridge.Milliseconds()
+	if len(ev) == 1 && (t.known(i, &ev[0]) || t.extend(i, &ev[0], bridge, v4) || t.within(i, &ev[0], bridge, v4)) {
 		noteSeen(s, k, &ev[0], t.evidence(i), (*packed).evidence)
 		return
 	}
