@@ -59,7 +59,7 @@ func helmFuncs(chart *template.Template) template.FuncMap {
 }
 
 // execute runs the chart's templates with values, and returns the text of each file.
-func execute(t *testing.T, values map[string]any, namespace string) (map[string]string, error) {
+func execute(t *testing.T, values map[string]any, namespace, release string) (map[string]string, error) {
 	t.Helper()
 	chart := template.New("chart").Option("missingkey=zero")
 	chart.Funcs(helmFuncs(chart))
@@ -73,7 +73,7 @@ func execute(t *testing.T, values map[string]any, namespace string) (map[string]
 			continue
 		}
 		var text strings.Builder
-		if err := tmpl.Execute(&text, map[string]any{"Values": values, "Release": map[string]any{"Namespace": namespace, "Name": "dredge"}}); err != nil {
+		if err := tmpl.Execute(&text, map[string]any{"Values": values, "Release": map[string]any{"Namespace": namespace, "Name": release}}); err != nil {
 			return nil, err
 		}
 		texts[tmpl.Name()] = text.String()
@@ -84,7 +84,13 @@ func execute(t *testing.T, values map[string]any, namespace string) (map[string]
 // render returns the documents that the chart makes of values, by kind and name.
 func render(t *testing.T, values map[string]any, namespace string) map[string]any {
 	t.Helper()
-	texts, err := execute(t, values, namespace)
+	return renderRelease(t, values, namespace, "dredge")
+}
+
+// renderRelease is render for a release that is called otherwise.
+func renderRelease(t *testing.T, values map[string]any, namespace, release string) map[string]any {
+	t.Helper()
+	texts, err := execute(t, values, namespace, release)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +183,19 @@ func TestHelmChartIsThePlainManifests(t *testing.T) {
 		t.Errorf("replicas: the chart sets them although KEDA does, or the manifest does not: %v", plainSpec["replicas"])
 	}
 	delete(plainSpec, "replicas")
+	// kubectl applies the manifests once in a cluster; the chart may be installed several times.
+	for _, kind := range []string{"ClusterRole", "ClusterRoleBinding"} {
+		doc := at(got[kind+" dredge:dredge:dredge"])
+		if doc == nil {
+			t.Fatalf("the chart makes no %s of its namespace and release", kind)
+		}
+		at(doc, "metadata")["name"] = "dredge"
+		if kind == "ClusterRoleBinding" {
+			at(doc, "roleRef")["name"] = "dredge"
+		}
+		got[kind+" dredge"] = doc
+		delete(got, kind+" dredge:dredge:dredge")
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the plain manifests and the chart (-manifests +chart):\n%s", diff)
 	}
@@ -231,7 +250,7 @@ func TestHelmChartExamples(t *testing.T) {
 	t.Run("two autoscalers", func(t *testing.T) {
 		values := chartValues(t)
 		at(values, "hpa")["enabled"] = true
-		if _, err := execute(t, values, "net"); err == nil || !strings.Contains(err.Error(), "hpa.enabled: false") {
+		if _, err := execute(t, values, "net", "dredge"); err == nil || !strings.Contains(err.Error(), "hpa.enabled: false") {
 			t.Errorf("KEDA and HPA together: %v", err)
 		}
 	})
@@ -266,12 +285,42 @@ func TestHelmChartFollowsItsValues(t *testing.T) {
 	if !strings.Contains(text, "example.com/d:v9") || !strings.Contains(text, "namespace:net") {
 		t.Errorf("deployment %s", text)
 	}
-	subjects := fmt.Sprint(got["ClusterRoleBinding dredge"])
+	subjects := fmt.Sprint(got["ClusterRoleBinding dredge:net:dredge"])
 	if !strings.Contains(subjects, "namespace:net") {
 		t.Errorf("binding %s", subjects)
 	}
 	var chart struct{ APIVersion, Name, Version string }
 	if err := yaml.Unmarshal(read(t, "helm/dredge/Chart.yaml"), &chart); err != nil || chart.Name != "dredge" || chart.Version == "" {
 		t.Errorf("Chart.yaml %+v, %v", chart, err)
+	}
+}
+
+// Helm refuses to install what another release owns: releases in one cluster share no name of the cluster's own kinds.
+func TestHelmReleasesShareNothingOfTheCluster(t *testing.T) {
+	of := map[string]string{}
+	for _, r := range []struct{ namespace, release string }{{"dredge", "dredge"}, {"dredge", "west"}, {"west", "dredge"}, {"net-a", "b"}, {"net", "a-b"}} {
+		n := 0
+		for name, doc := range renderRelease(t, chartValues(t), r.namespace, r.release) {
+			if namespace, _ := at(doc, "metadata")["namespace"].(string); namespace != "" {
+				if namespace != r.namespace {
+					t.Errorf("%s of %s is in namespace %s", name, r.namespace, namespace)
+				}
+				continue
+			}
+			n++
+			who := r.namespace + "/" + r.release
+			if other, taken := of[name]; taken {
+				t.Errorf("%s is made by %s and by %s", name, other, who)
+			}
+			of[name] = who
+			if kind, _, _ := strings.Cut(name, " "); kind == "ClusterRoleBinding" {
+				if role := at(doc, "roleRef")["name"]; role != at(doc, "metadata")["name"] {
+					t.Errorf("%s binds the role %v", name, role)
+				}
+			}
+		}
+		if n != 2 {
+			t.Errorf("%d of the cluster's own objects, want a role and its binding", n)
+		}
 	}
 }

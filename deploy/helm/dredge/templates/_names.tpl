@@ -12,3 +12,8 @@
 {{- define "dredge.probe" -}}
 {{ if eq (include "dredge.scheme" .) "https" }}, scheme: HTTPS{{ end }}
 {{- end -}}
+
+{{/* The name of what belongs to the cluster and not to a namespace. Neither part can have a colon, so no two releases share it. */}}
+{{- define "dredge.cluster-name" -}}
+dredge:{{ .Release.Namespace }}:{{ .Release.Name }}
+{{- end -}}
