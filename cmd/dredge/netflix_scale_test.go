@@ -33,6 +33,7 @@ type slowWorker struct {
 	free     time.Time // when what it was given is handled
 	need     scaleMemory
 	usage    usageMeter
+	pace     paceMeter
 }
 
 // Open implements stream.Processor.
@@ -87,7 +88,7 @@ func (w *slowWorker) desired() (n int, why string, ok bool) {
 	w.mu.Lock()
 	worked := time.Duration(w.handled / w.capacity * float64(time.Second) * float64(runtime.GOMAXPROCS(0)))
 	w.mu.Unlock()
-	n, why = w.need.answer(time.Now(), newLoad(st, 0, w.usage.measure(time.Now(), worked, st.HandledBytes)))
+	n, why = w.need.answer(time.Now(), newLoad(st, 0, w.usage.measure(time.Now(), worked, st.HandledBytes), w.pace.measure(time.Now(), st)))
 	return n, why, true
 }
 

@@ -43,6 +43,8 @@ type load struct {
 	KBps float64
 	// Own is what this worker does.
 	Own usage
+	// Pace is how fast the shards of this worker were read, and by how many workers all were; nothing counts as without backlog.
+	Pace pace
 }
 
 // capacity is what one worker could read with busyAim of its processors; 0 when too little is read to tell.
@@ -67,14 +69,22 @@ func (l load) desired() (int, string) {
 	if l.MaxLeases > 0 {
 		raise(float64(l.Shards)/float64(l.MaxLeases), fmt.Sprintf("max_leases is %d for %d shards", l.MaxLeases, l.Shards))
 	}
+	// A lag that grows is not counted as less than the speed of the stream: it may have come with a lease.
+	speed := max(l.Pace.Speed, 1)
 	if c := l.capacity(); c > 0 {
-		raise(l.KBps/c, fmt.Sprintf("%.0f KB/s in all, %.0f KB/s per worker at %.0f%% of its processors", l.KBps, c, busyAim*100))
+		raise(l.KBps/speed/c, fmt.Sprintf("%.0f KB/s of traffic, %.0f KB/s per worker at %.0f%% of its processors", l.KBps/speed, c, busyAim*100))
 	} else if l.Workers > 0 && l.KBps >= leastKBps {
 		raise(float64(l.Workers), "this worker reads too little to tell what one could; the number stays")
 	}
 	if l.Behind > lagAllowed {
-		// A backlog of t seconds at the present rate, read within catchUp, needs that much more than the present workers.
-		raise(float64(max(l.Workers, 1))*(1+l.Behind.Seconds()/catchUp.Seconds()), fmt.Sprintf("%s behind, to be read within %s", l.Behind.Round(time.Second), catchUp))
+		// A backlog of t seconds is read within catchUp at a speed of 1+t/catchUp. Workers that read at it already are enough: asked for more at each
+		// look, they would double at each look until there are as many as shards.
+		readers := l.Pace.Workers
+		if readers == 0 {
+			readers = float64(l.Workers)
+		}
+		raise(max(readers, 1)*(1+l.Behind.Seconds()/catchUp.Seconds())/speed, fmt.Sprintf("%s behind, to be read within %s", l.Behind.Round(time.Second), catchUp))
+		raise(float64(l.Workers), fmt.Sprintf("%s behind, read at %.1f times the speed of the traffic; the number stays", l.Behind.Round(time.Second), speed))
 	}
 	if n >= l.Shards {
 		why += "; more workers than shards would idle"
@@ -83,8 +93,8 @@ func (l load) desired() (int, string) {
 }
 
 // newLoad takes the figures out of a worker's status.
-func newLoad(st kinesis.Status, maxLeases int, own usage) load {
-	l := load{Shards: readable(st.Shards), Workers: len(st.Workers), MaxLeases: maxLeases, Behind: st.Behind, Own: own}
+func newLoad(st kinesis.Status, maxLeases int, own usage, pace pace) load {
+	l := load{Shards: readable(st.Shards), Workers: len(st.Workers), MaxLeases: maxLeases, Behind: st.Behind, Own: own, Pace: pace}
 	for _, sh := range st.Shards {
 		if sh.Finished || sh.Owner == "" {
 			continue // the throughput of an owner that is gone stays in the row
@@ -154,6 +164,7 @@ type scaleAnswer struct {
 	KBps           float64 `json:"throughput_kbps"`
 	CapacityKBps   float64 `json:"worker_capacity_kbps"`
 	Busy           float64 `json:"worker_busy"`
+	Speed          float64 `json:"read_speed"`
 	// S3 is what waits there; nil when nothing is read from it.
 	S3 *s3Scale `json:"s3,omitempty"`
 }
@@ -173,11 +184,11 @@ func (s *service) serveScale(w http.ResponseWriter, r *http.Request) {
 			_ = answer.Encode(map[string]string{"error": "the lease table was not read yet"}) // the client went away; there is nobody to tell
 			return
 		}
-		l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.usage.measure(now, cpuTime(), st.HandledBytes))
+		l := newLoad(st, s.cfg.Kinesis.MaxLeases, s.usage.measure(now, cpuTime(), st.HandledBytes), s.pace.measure(now, st))
 		n, why := s.needed.answer(now, l)
 		a = scaleAnswer{
 			DesiredWorkers: n, Reason: why, Shards: l.Shards, Workers: l.Workers, Owned: st.Owned, Target: st.Target,
-			BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Own.Busy,
+			BehindSeconds: st.Behind.Seconds(), KBps: l.KBps, CapacityKBps: l.capacity(), Busy: l.Own.Busy, Speed: l.Pace.Speed,
 		}
 	}
 	if s.mouthfuls != nil {

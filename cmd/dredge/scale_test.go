@@ -21,7 +21,7 @@ func TestDesiredWorkers(t *testing.T) {
 	f(load{}, 1, "no shard")
 	f(load{Shards: 8, Workers: 1}, 1, "one worker is enough")
 	// A worker that reads 1,000 KB/s with half of its processors could read 1,400 with 70 %.
-	f(load{Shards: 100, Workers: 4, KBps: 4000, Own: usage{KBps: 1000, Busy: 0.5}}, 3, "4000 KB/s in all, 1400 KB/s per worker")
+	f(load{Shards: 100, Workers: 4, KBps: 4000, Own: usage{KBps: 1000, Busy: 0.5}}, 3, "4000 KB/s of traffic, 1400 KB/s per worker")
 	f(load{Shards: 100, Workers: 4, KBps: 4000, Own: usage{KBps: 1000, Busy: 0.95}}, 6, "per worker")
 	f(load{Shards: 5, Workers: 4, KBps: 4000, Own: usage{KBps: 1000, Busy: 0.95}}, 5, "more workers than shards would idle")
 	// A worker that reads next to nothing can't tell what one could read.
@@ -32,6 +32,13 @@ func TestDesiredWorkers(t *testing.T) {
 	f(load{Shards: 6, Workers: 4, Behind: 10 * time.Minute}, 6, "would idle")
 	f(load{Shards: 100, Workers: 4, MaxLeases: 10}, 10, "max_leases is 10")
 	f(load{Shards: 3, Workers: 1, Behind: 100 * 24 * time.Hour}, 3, "would idle")
+	// What is read of a backlog is more than the traffic: twice its speed is half of it, and soon enough for 10 minutes of it.
+	f(load{Shards: 100, Workers: 8, KBps: 4000, Own: usage{KBps: 500, Busy: 1}, Pace: pace{Speed: 2, Workers: 8}}, 6, "2000 KB/s of traffic")
+	f(load{Shards: 100, Workers: 8, Behind: 10 * time.Minute, Pace: pace{Speed: 2, Workers: 8}}, 8, "10m0s behind")
+	f(load{Shards: 100, Workers: 8, Behind: 20 * time.Minute, Pace: pace{Speed: 2, Workers: 8}}, 12, "20m0s behind")
+	f(load{Shards: 100, Workers: 8, Behind: 20 * time.Minute, Pace: pace{Speed: 1.5, Workers: 4}}, 8, "20m0s behind") // four of them have just come
+	f(load{Shards: 100, Workers: 8, Behind: 3 * time.Minute, Pace: pace{Speed: 2.6, Workers: 8}}, 8, "read at 2.6 times the speed of the traffic; the number stays")
+	f(load{Shards: 100, Workers: 8, Behind: 10 * time.Minute, Pace: pace{Speed: 0.2, Workers: 8}}, 16, "10m0s behind")
 }
 
 func TestLoadCountsLiveOwnersOnly(t *testing.T) {
@@ -43,8 +50,8 @@ func TestLoadCountsLiveOwnersOnly(t *testing.T) {
 			{Key: "3", KBps: 40},
 			{Key: "4", Owner: "a", Mine: true, Finished: true, KBps: 80},
 		},
-	}, 7, usage{KBps: 10, Busy: 0.5})
-	want := load{Shards: 3, Workers: 2, MaxLeases: 7, Behind: time.Second, KBps: 30, Own: usage{KBps: 10, Busy: 0.5}}
+	}, 7, usage{KBps: 10, Busy: 0.5}, pace{Speed: 1, Workers: 2})
+	want := load{Shards: 3, Workers: 2, MaxLeases: 7, Behind: time.Second, KBps: 30, Own: usage{KBps: 10, Busy: 0.5}, Pace: pace{Speed: 1, Workers: 2}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -57,6 +57,7 @@ type service struct {
 	drain    *drainer
 	usage    *usageMeter
 	tail     *tail.Tail
+	pace     paceMeter
 	needed   scaleMemory
 	// usageS3 and neededS3 are of the work that S3 gives.
 	usageS3  *usageMeter
