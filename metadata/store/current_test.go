@@ -1,7 +1,6 @@
 package store
 
 import (
-	"math/bits"
 	"math/rand/v2"
 	"testing"
 
@@ -183,8 +182,7 @@ func TestKeysInOrderOfSlots(t *testing.T) {
 			hash := hashKey4(k)
 			in, place := to.shard(hash).slot(k, hash, hashKey4)
 			in.refs[place].Store(refPorts)
-			home, _ := bits.Mul64(hash*in.spread, uint64(len(in.slots)))
-			d := place - int(home)
+			d := place - in.home(hash)
 			if d < 0 {
 				d += len(in.slots)
 			}

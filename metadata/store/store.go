@@ -401,9 +401,19 @@ func (s *Store) Observe(x Sighting) bool {
 // current returns what the newest tenures of an address come to, nil when nothing was ever told of it.
 func (s *Store) current(sc metadata.Scope, ip netip.Addr) *current {
 	if ip.Is4() {
-		return s.v4.current(makeKey4(sc, ip))
+		k, hash := makeKey4(sc, ip)
+		t := s.v4.shard(hash).tab.Load()
+		if i, found := seek4(t, k, t.home(hash)); found {
+			return &t.slots[i].now
+		}
+		return nil
 	}
-	return s.wide.current(makeKey16(sc, ip, 0))
+	k, hash := makeKey16(sc, ip, 0)
+	t := s.wide.shard(hash).tab.Load()
+	if i, found := t.seek(k, hash); found {
+		return &t.slots[i].now
+	}
+	return nil
 }
 
 // intervals returns the tenures of an address, or of one port of it.

@@ -83,7 +83,8 @@ const (
 	toldShift  = refBits + countBits
 )
 
-// slot is one key and, beside it, what nearly all look-ups ask: 32 bytes for an IPv4 address, half a cache line.
+// slot is one key and, beside it, what nearly all look-ups ask: 32 bytes for an IPv4 address, half a cache line. A key's home are the two
+// slots of one line.
 type slot[K comparable] struct {
 	key K
 	now current
@@ -121,6 +122,7 @@ type table[K comparable] struct {
 }
 
 func newTable[K comparable](slots, intervals, evidence int) *table[K] {
+	slots += slots & 1
 	return &table[K]{
 		slots: make([]slot[K], slots), spread: mix(uint64(slots)) | 1, refs: make([]atomic.Uint64, slots), toldAt: make([]uint32, slots),
 		arena: make([]packed, intervals), told: make([]packed, evidence),
@@ -132,10 +134,10 @@ func (t *table[K]) bytes() int {
 	return len(t.slots)*int(unsafe.Sizeof(slot[K]{})+unsafe.Sizeof(t.refs[0])+unsafe.Sizeof(t.toldAt[0])) + (len(t.arena)+len(t.told))*int(unsafe.Sizeof(packed{}))
 }
 
-// home is where a key with this hash belongs.
+// home is the first of the two slots where a key with this hash belongs.
 func (t *table[K]) home(hash uint64) int {
 	place, _ := bits.Mul64(hash*t.spread, uint64(len(t.slots)))
-	return int(place)
+	return int(place) &^ 1
 }
 
 // seek returns the place of k, or that of the free slot where it belongs. One slot in five is free at least.
@@ -155,6 +157,30 @@ func (t *table[K]) seekFrom(k K, home int) (i int, found bool) {
 			return i, true
 		}
 	}
+}
+
+// seek4 is seekFrom for an IPv4 address that is there. It takes the one of the two slots at home that has the key without a branch: which of
+// them it is can't be guessed, and a wrong guess is found out only when the line has come from memory, so that the processor would
+// not go on to what is asked next.
+func seek4(t *table[key4], k key4, home int) (i int, found bool) {
+	other := uint64(t.slots[home+1].key.load() ^ k)
+	i = home + 1 - int((other|-other)>>63)
+	if s := &t.slots[i]; s.key.load() == k && !s.now.free() {
+		return i, true
+	}
+	return t.seekFrom(k, home)
+}
+
+// load reads a key that a writer may be about to write: until the slot is taken, what it reads means nothing.
+func (k *key4) load() key4 { return key4(atomic.LoadUint64((*uint64)(k))) }
+
+// setKey writes the key of a slot that is free, so that seek4 may read it meanwhile.
+func (s *slot[K]) setKey(k K) {
+	if k4, ok := any(&s.key).(*key4); ok {
+		atomic.StoreUint64((*uint64)(k4), uint64(any(k).(key4)))
+		return
+	}
+	s.key = k
 }
 
 // tenures returns the intervals of the key at place i.
@@ -228,15 +254,6 @@ func (a *addresses[K]) get(k K, hash uint64) (list tenures, ports bool) {
 	return t.arena[first:end:end], ref&refPorts != 0
 }
 
-// current returns what k's newest tenures come to, nil when nothing was ever told of k.
-func (a *addresses[K]) current(k K, hash uint64) *current {
-	t := a.shard(hash).tab.Load()
-	if i, found := t.seek(k, hash); found {
-		return &t.slots[i].now
-	}
-	return nil
-}
-
 // slot returns the place of k in the current table, made when it is not there. The shard's lock is held.
 func (s *shard[K]) slot(k K, hash uint64, rehash func(K) uint64) (*table[K], int) {
 	t := s.tab.Load()
@@ -245,7 +262,7 @@ func (s *shard[K]) slot(k K, hash uint64, rehash func(K) uint64) (*table[K], int
 	}
 	i, found := t.seek(k, hash)
 	if !found {
-		t.slots[i].key = k
+		t.slots[i].setKey(k)
 		t.slots[i].now.take()
 		t.used++
 	}

@@ -93,7 +93,7 @@ func (s *Store) approach(sc metadata.Scope, ip netip.Addr) place4 {
 
 // peek returns the newest owner of an address, or its tenures, without reading them, when only these can tell.
 func (p *place4) peek() (owner uint32, list tenures) {
-	i, found := p.t.seekFrom(p.key, p.home)
+	i, found := seek4(p.t, p.key, p.home)
 	if !found {
 		return 0, nil
 	}
