@@ -98,6 +98,7 @@ func TestDrainSaysWhatIsWrong(t *testing.T) {
 	f("--url", "--url", "http://[")
 	for listen, want := range map[string]string{
 		"127.0.0.1:9090": "http://127.0.0.1:9090", "0.0.0.0:9090": "http://127.0.0.1:9090", ":9090": "http://127.0.0.1:9090", "[::1]:9": "http://[::1]:9",
+		"[::]:9090": "http://127.0.0.1:9090", "10.1.2.3:9090": "http://10.1.2.3:9090", "localhost:9090": "http://localhost:9090", "worker-1:9090": "http://worker-1:9090",
 	} {
 		if got, err := localURL(listen); got != want || err != nil {
 			t.Errorf("localURL(%q) = %q, %v", listen, got, err)

@@ -30,7 +30,7 @@ type localRequest struct {
 
 func (a *localRequest) flags(cmd *cobra.Command, timeout time.Duration) {
 	addConfigFlag(cmd, &a.path)
-	cmd.Flags().StringVar(&a.url, "url", "", "address of the running dredge (default: http.listen of the config, on loopback)")
+	cmd.Flags().StringVar(&a.url, "url", "", "address of the running dredge (default: http.listen of the config; loopback where that is every address)")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", timeout, "how long to wait")
 }
 
@@ -98,13 +98,13 @@ func (a *localRequest) ask(ctx context.Context, method, path string) ([]byte, er
 	return body, nil
 }
 
-// localURL is where this machine reaches a server that listens on listen.
+// localURL is where this machine reaches a server that listens on listen: by loopback where that is every address.
 func localURL(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port == "0" {
 		return "", fmt.Errorf("http.listen: %q does not tell a port to ask; write --url http://127.0.0.1:PORT", listen)
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, port), nil
