@@ -101,26 +101,30 @@ func (s *Sink) keepTrying(ctx context.Context, doing string, f func() error) err
 	}
 }
 
-// store puts the rows of b that do not go into the specs of tasks into objects. The key is nobody else's, so an object that is there
-// already is an earlier try of this very write.
+// store puts the rows of b that do not go into the specs of tasks into objects.
 func (s *Sink) store(ctx context.Context, b *batch) error {
 	for _, l := range b.loads {
 		if l.Object == "" {
 			continue
 		}
-		err := s.keepTrying(ctx, "storing a batch", func() error {
-			if err := s.objects.Create(ctx, l.Object, l.inline); err != nil && !errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("objects: %w", err)
-			}
-			return nil
-		})
-		if err != nil {
+		if err := s.create(ctx, l.Object, l.inline); err != nil {
 			return err
 		}
 		s.metrics.stored.Add(float64(len(l.inline)))
 		l.inline = nil // the object has them
 	}
 	return nil
+}
+
+// create makes an object of rows. The key is nobody else's, so an object that is there already is an earlier try of this very write, whose
+// answer was lost.
+func (s *Sink) create(ctx context.Context, key string, data []byte) error {
+	return s.keepTrying(ctx, "storing rows", func() error {
+		if err := s.objects.Create(ctx, key, data); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("objects: %w", err)
+		}
+		return nil
+	})
 }
 
 // record writes b to the leases of parts, and returns those that still are ours. The Writers of the others have ended.

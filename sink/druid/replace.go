@@ -156,8 +156,8 @@ func (r *Replacement) store(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.sink.keepTrying(ctx, "storing rows", func() error { return r.sink.objects.Create(ctx, key, data) }); err != nil {
-			return fmt.Errorf("sink.druid.objects: %w", err)
+		if err := r.sink.create(ctx, key, data); err != nil {
+			return fmt.Errorf("sink.druid.%w", err)
 		}
 		r.objects[t] = append(r.objects[t], place)
 		r.taken[t] += r.rows[t].n

@@ -1,6 +1,8 @@
 package druid
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +104,35 @@ func TestReplacementLeavesEverythingOnce(t *testing.T) {
 		s.wantOnce(true)
 		if tasks := r.druid.Tasks(); !slices.ContainsFunc(tasks, func(id string) bool { return strings.HasPrefix(id, "dredge-replace-1m-") }) {
 			t.Errorf("tasks %v hold none that replaces the rolled-up rows", tasks)
+		}
+	})
+}
+
+// An object whose write succeeded and whose answer was lost is not written a second time, nor waited for without end.
+func TestReplacementWhoseObjectIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		defer r.close()
+		lost := 0
+		r.store.fault = func(string) (before, after error) {
+			lost++
+			return nil, errors.New("connection reset")
+		}
+		again := r.replacement(objects)
+		w, _, err := again.Open(t.Context(), "again")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), sinktest.Batch("again", sinktest.Position(1), 0, 5, 200), "", func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if n, err := again.Publish(ctx); n != 5 || err != nil {
+			t.Errorf("Publish: %d rows, %v", n, err)
+		}
+		if n := len(r.store.objects); n != 1 || lost != 2 {
+			t.Errorf("%d objects after %d writes, want one after two", n, lost)
 		}
 	})
 }
