@@ -110,7 +110,3 @@ func (c *Client) Ask(ctx context.Context, d Datasources, q Question, ask Ask) (R
 	}
 	return r, err
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-func sortedKeysOf(m map[int64]*Hour) []int64 { return slices.Sorted(maps.Keys(m)) }

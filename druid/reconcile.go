@@ -3,6 +3,8 @@ package druid
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -71,7 +73,7 @@ func Compare(hours []Hour, sent map[time.Time]Sent, minute bool) []Hour {
 		}
 	}
 	list := make([]Hour, 0, len(all))
-	for _, k := range sortedKeysOf(all) {
+	for _, k := range slices.Sorted(maps.Keys(all)) {
 		h := *all[k]
 		s := sent[h.Hour]
 		if !minute {
@@ -126,7 +128,7 @@ func (c *Client) Reconcile(ctx context.Context, d Datasources, from, to time.Tim
 		return nil, err
 	}
 	list := make([]Hour, 0, len(hours))
-	for _, k := range sortedKeysOf(hours) {
+	for _, k := range slices.Sorted(maps.Keys(hours)) {
 		if h := hours[k]; minute && h.RowsIn < 0 {
 			h.RowsIn = 0
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -207,7 +208,7 @@ func compare(path string, want, have any, list *[]Difference) {
 			differ()
 			return
 		}
-		for _, k := range sortedKeys(w) {
+		for _, k := range slices.Sorted(maps.Keys(w)) {
 			if k == "type" && h[k] == nil {
 				continue // Druid does not write back the type where only one can be
 			}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -167,7 +168,7 @@ func newDLQListCmd() *cobra.Command {
 			}
 			if count {
 				table = [][]string{{"REASON", "LETTERS"}}
-				for _, r := range sortedReasons(reasons) {
+				for _, r := range slices.Sorted(maps.Keys(reasons)) {
 					table = append(table, []string{r, number(reasons[r])})
 				}
 			}
@@ -186,13 +187,4 @@ func newDLQListCmd() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write the letters as they are, as JSON Lines")
 	cmd.Flags().BoolVar(&count, "count", false, "count them by reason")
 	return cmd
-}
-
-func sortedReasons(m map[string]int64) []string {
-	list := make([]string, 0, len(m))
-	for k := range m {
-		list = append(list, k)
-	}
-	slices.Sort(list)
-	return list
 }

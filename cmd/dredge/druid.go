@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -202,7 +203,7 @@ func newDruidDiffCmd() *cobra.Command {
 					}
 					for _, d := range diff {
 						n++
-						fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: should be %s, is %s\n", s.table.Datasource, d.Path, or(d.Want, "absent"), or(d.Have, "absent"))
+						fmt.Fprintf(cmd.OutOrStdout(), "%s: %s: should be %s, is %s\n", s.table.Datasource, d.Path, cmp.Or(d.Want, "absent"), cmp.Or(d.Have, "absent"))
 					}
 				}
 				if n > 0 {
@@ -214,13 +215,6 @@ func newDruidDiffCmd() *cobra.Command {
 	}
 	addConfigFlag(cmd, &path)
 	return cmd
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 func newDruidStatusCmd() *cobra.Command {

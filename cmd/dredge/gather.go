@@ -51,7 +51,7 @@ func runGather(ctx context.Context, c config.Config, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	web, err := httpd.New(c.HTTP, httpd.Deps{Gatherer: reg, Log: log})
+	web, err := httpd.New(c.HTTP, httpd.Deps{Gatherer: reg, Registry: reg, Log: log})
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func runGather(ctx context.Context, c config.Config, cmd *cobra.Command) error {
 		return err
 	}
 	if addr != nil {
-		log.Info().Str("url", "http://"+addr.String()+"/metrics").Msg("metrics")
+		log.Info().Str("url", web.Scheme()+"://"+addr.String()+"/metrics").Msg("metrics")
 	}
 	log.Info().Str("source", c.S3.Gather.Queue).Str("mouthfuls", c.S3.MouthfulQueue).Msg("gathering")
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -8,13 +8,14 @@ import (
 	"os"
 	"time"
 
-	"dredge/internal/flowgen"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awskinesis "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"dredge/internal/flowgen"
+	"dredge/internal/retry"
 )
 
 // Bounds of one PutRecords request.
@@ -48,7 +49,8 @@ func (p *putter) add(ctx context.Context, pl *flowgen.Payload) error {
 
 // flush sends the batch and sends again what Kinesis refused, until everything is in or ctx ends.
 func (p *putter) flush(ctx context.Context) error {
-	for backoff := 100 * time.Millisecond; len(p.batch) > 0; backoff = min(2*backoff, 5*time.Second) {
+	backoff := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for len(p.batch) > 0 {
 		out, err := p.client.PutRecords(ctx, &awskinesis.PutRecordsInput{StreamName: &p.stream, Records: p.batch})
 		if err != nil {
 			return fmt.Errorf("put records into stream %q: %w", p.stream, err)
@@ -66,23 +68,12 @@ func (p *putter) flush(ctx context.Context) error {
 		if len(failed) == 0 {
 			break
 		}
-		if err := wait(ctx, backoff); err != nil {
+		if err := retry.Sleep(ctx, backoff.Next()); err != nil {
 			return err
 		}
 	}
 	p.size = 0
 	return nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // kinesisClient reaches a stream. Emulators take any credentials, so that a machine without any can use them.
@@ -129,7 +120,7 @@ func (f *generateFlags) toStream(
 			if err := errors.Join(p.flush(ctx), events.out.Flush()); err != nil {
 				return ended(ctx, err)
 			}
-			if err := wait(ctx, ahead); err != nil {
+			if err := retry.Sleep(ctx, ahead); err != nil {
 				return ended(ctx, err)
 			}
 		}

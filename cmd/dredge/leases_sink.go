@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,4 +148,4 @@ func (k *keptPositions) adopt(ctx context.Context, l lease.Lease, out io.Writer)
 	return nil
 }
 
-func orNothing(at stream.Position) string { return or(string(at), "no position") }
+func orNothing(at stream.Position) string { return cmp.Or(string(at), "no position") }

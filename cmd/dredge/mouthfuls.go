@@ -97,7 +97,7 @@ func (s *service) consume(ctx context.Context) error {
 	return work.Wait()
 }
 
-// consumers says whether what reads Kinesis and S3 is ready.
+// consumersReady says whether what reads Kinesis and S3 is ready.
 func (s *service) consumersReady() error {
 	switch {
 	case s.drain.wasAsked():
