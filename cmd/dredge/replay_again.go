@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,8 +112,7 @@ func refuseToAppend(ctx context.Context, c config.Config, s span) error {
 // readKinesis runs what arrived in the streams within s through p. It has a lease table of its own, in memory, so that the service's leases
 // are neither read nor written.
 func readKinesis(ctx context.Context, c config.Config, clients awsClients, s span, p *pipeline.Pipeline, log zerolog.Logger, reg prometheus.Registerer) error {
-	cfg := c.Kinesis
-	cfg.InitialPosition, cfg.InitialTimestamp, cfg.GiveUp = lease.AtTimestamp, s.from, 0
+	cfg := pastReads(c.Kinesis, s)
 	past := &passed{processor: p, span: s, shards: map[string]bool{}, reads: map[string]time.Time{}}
 	worker, err := kinesis.New(cfg, kinesis.Deps{
 		Kinesis: clients.kinesis, StreamAPI: clients.stream, Leases: lease.NewMemory(), Processor: past, Budget: p.Budget(), Log: log, Metrics: reg,
@@ -144,6 +144,21 @@ func readKinesis(ctx context.Context, c config.Config, clients awsClients, s spa
 	return errors.Join(err, past.failed())
 }
 
+// pastReads is c for one worker that reads all shards of all streams from the begin of s on, whatever c says of where the service starts, of
+// how its shards are shared, and of the stream consumer that its shards are read as: Kinesis would end the service's subscriptions.
+func pastReads(c kinesis.Config, s span) kinesis.Config {
+	c.InitialPosition, c.InitialTimestamp = lease.AtTimestamp, s.from
+	c.Mode, c.MaxLeases, c.GiveUp = kinesis.Mode2x, 0, 0
+	c.Reader, c.ConsumerName, c.ConsumerARN = kinesis.ReaderPolling, "", ""
+	c.Streams = slices.Clone(c.Streams)
+	for i := range c.Streams {
+		stream := &c.Streams[i]
+		stream.InitialPosition, stream.InitialTimestamp = "", time.Time{}
+		stream.Reader, stream.ConsumerName, stream.ConsumerARN = "", "", ""
+	}
+	return c
+}
+
 // passed is a Processor that lets through what arrived within a span, and knows which shards were read beyond it.
 type passed struct {
 	processor stream.Processor
@@ -170,8 +185,9 @@ func (p *passed) all(s kinesis.Status) bool {
 	return len(s.Shards) > 0
 }
 
-// readBeyond says whether the reads of sh have come beyond the span, which also holds for a shard in which nothing arrives. What a read has
-// brought was handed over when there is another one. p.mu is held.
+// readBeyond says whether the reads of sh have come beyond the span, which also holds for a shard in which nothing arrives, and all rows are
+// durable: what is not when the worker ends is never read again. What a read has brought was handed over when there is another one. p.mu is
+// held.
 func (p *passed) readBeyond(sh kinesis.ShardStatus) bool {
 	if sh.LastRead.IsZero() || sh.LastRead.Add(-sh.Behind).Before(p.span.to) {
 		return false
@@ -180,7 +196,7 @@ func (p *passed) readBeyond(sh kinesis.ShardStatus) bool {
 	if !seen {
 		p.reads[sh.Key] = sh.LastRead
 	}
-	return seen && sh.LastRead.After(first)
+	return seen && sh.LastRead.After(first) && sh.InFlight == 0
 }
 
 func (p *passed) failed() error {
@@ -217,7 +233,10 @@ func (h *passing) Handle(ctx context.Context, c stream.Chunk, progress func(stre
 			within.Payloads = append(within.Payloads, p)
 		}
 	}
-	if err := h.Handler.Handle(ctx, within, progress); err != nil {
+	told := func(at stream.Position, err error) {
+		progress(at, h.of.fatal(err))
+	}
+	if err := h.Handler.Handle(ctx, within, told); err != nil {
 		return h.of.fatal(err)
 	}
 	if !beyond {

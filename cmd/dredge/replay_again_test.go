@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dredge/config"
+	"dredge/consumer/kinesis"
 	"dredge/druid/druidtest"
 )
 
@@ -115,6 +116,64 @@ sink: {type: druid, druid: {objects: "file://`+filepath.Join(dir, "objects")+`",
 	}
 	if tables := srv.DynamoDB().Tables(); len(tables) != 0 {
 		t.Errorf("tables %v were made: no lease may be touched", tables)
+	}
+}
+
+// TestFromKinesisReadsWhatTheServiceMayNot: settings that bound what the service reads, or say where it starts, leave nothing out of a replay.
+func TestFromKinesisReadsWhatTheServiceMayNot(t *testing.T) {
+	c, srv := testConfig(t)
+	if err := srv.Kinesis().CreateStream("wide", 3); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now().Add(-time.Second)
+	const payloads = 12
+	for i := range payloads {
+		if _, _, err := srv.Kinesis().Put("wide", fmt.Sprint(i), []byte(linesAt(begin.Add(-time.Minute), 1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, settings := range map[string]string{
+		"Start":     "streams: [{stream_name: wide, initial_position: LATEST}]",
+		"MaxLeases": "{stream_name: wide, max_leases: 1}",
+		"Mode":      "{stream_name: wide, mode: 3.x}",
+		"FanOut":    "{stream_name: wide, reader: fan_out}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := write(t, "dredge.yaml", `
+aws: {region: us-east-1, kinesis_endpoint: "`+srv.URL()+`", dynamodb_endpoint: "`+srv.URL()+`"}
+kinesis: {application: app, `+strings.Trim(settings, "{}")+`}
+`)
+			api := testClients(c)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var out, errOut bytes.Buffer
+			err := runReplay(ctx, replayOptions{
+				config: path, out: "-", fromKinesis: fmt.Sprintf("%d..0s", begin.UnixMilli()),
+				clients: func(context.Context, config.Config) (awsClients, error) { return api, nil },
+			}, nil, nil, &out, &errOut)
+			if rows := strings.Count(out.String(), "\n"); rows != payloads || err != nil {
+				t.Errorf("%d rows of %d, %v\n%s", rows, payloads, err, errOut.String())
+			}
+			if n := srv.Count("RegisterStreamConsumer"); n > 0 {
+				t.Errorf("%d stream consumers were registered", n)
+			}
+		})
+	}
+}
+
+// TestFromKinesisWaitsForTheSink: a shard is over when its last rows are durable, since nobody reads them again.
+func TestFromKinesisWaitsForTheSink(t *testing.T) {
+	to := time.Now()
+	past := &passed{span: span{to.Add(-time.Hour), to}, shards: map[string]bool{}, reads: map[string]time.Time{}}
+	for i, step := range []struct {
+		read     time.Duration // since the end of the span
+		inFlight int
+		over     bool
+	}{{-time.Second, 0, false}, {time.Second, 2, false}, {2 * time.Second, 2, false}, {3 * time.Second, 1, false}, {4 * time.Second, 0, true}} {
+		over := past.all(kinesis.Status{Shards: []kinesis.ShardStatus{{Key: "shardId-0", LastRead: to.Add(step.read), InFlight: step.inFlight}}})
+		if over != step.over {
+			t.Errorf("step %d: over is %v, want %v", i, over, step.over)
+		}
 	}
 }
 
