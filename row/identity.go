@@ -41,6 +41,13 @@ type Memo struct {
 	next *Memo
 }
 
+// DimensionKey stands for the text that the dimensions of a row have: rows with equal keys have equal text, not the other way round. It holds
+// the renderings of both identities, the codes of closed vocabularies, and a number.
+type DimensionKey struct {
+	Src, Dst      *Memo
+	Codes, Number uint64
+}
+
 // sideBit of a key is 1 for one side and 0 for the other.
 const sideBit = 30
 

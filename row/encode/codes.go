@@ -62,12 +62,17 @@ func (u *codeRun) add(c *row.Column) bool {
 	return true
 }
 
-func (u *codeRun) append(dst []byte, r *row.Row) []byte {
-	var key uint64
+// key is the codes of r together.
+func (u *codeRun) key(r *row.Row) (key uint64) {
 	for i := range u.columns {
 		c := &u.columns[i]
 		key |= uint64(min(int(c.code(r)), len(c.rendered)-1)) << c.shift
 	}
+	return key
+}
+
+func (u *codeRun) append(dst []byte, r *row.Row) []byte {
+	key := u.key(r)
 	slot := key * 0x9e3779b97f4a7c15 >> (64 - 11)
 	for range runProbes {
 		t := u.table[slot].Load()

@@ -13,6 +13,8 @@ type Minute struct {
 	dims     *JSON
 	measures []measure
 	columns  []row.Column
+	// keyed says that DimensionKey has room for all dimensions of an ordinary row.
+	keyed bool
 }
 
 type measure struct {
@@ -39,8 +41,68 @@ func NewMinute(columns []row.Column) (*Minute, error) {
 		return nil, errors.New("compiling an encoder of rolled-up rows: no time")
 	}
 	var err error
-	m.dims, err = NewJSON(dims)
-	return m, err
+	if m.dims, err = NewJSON(dims); err != nil {
+		return nil, err
+	}
+	m.keyed = m.dims.keyed()
+	return m, nil
+}
+
+// keyed says whether the columns of an ordinary row come from one identity of each side, one run of closed vocabularies, and one number.
+func (j *JSON) keyed() bool {
+	var sides, runs, numbers int
+	for k := 0; k < len(j.steps); k++ {
+		switch s := &j.steps[k]; s.kind {
+		case identity:
+			side := 1 << s.column.End
+			if sides&side != 0 {
+				return false
+			}
+			sides |= side
+		case codes:
+			runs++
+		case digits:
+			numbers++
+		case seldom:
+			k += s.skip
+		default:
+			return false
+		}
+	}
+	return runs <= 1 && numbers <= 1
+}
+
+// Key returns what stands for the dimensions of raw row i of b, which takes a third of the time that their text does. False: only the text
+// tells.
+func (m *Minute) Key(b *row.Batch, i int) (key row.DimensionKey, ok bool) {
+	r := &b.Rows[i]
+	if !m.keyed || !r.Ordinary() {
+		return key, false
+	}
+	for k := 0; k < len(m.dims.steps); k++ {
+		switch s := &m.dims.steps[k]; s.kind {
+		case identity:
+			side := s.column.Side(r)
+			if side.Identity == nil || s.appPrefix != "" && side.App != side.Identity.App {
+				return key, false
+			}
+			if memo := side.Identity.Memo(s.key, s.render); s.column.End == row.EndSrc {
+				key.Src = memo
+			} else {
+				key.Dst = memo
+			}
+		case codes:
+			key.Codes = s.run.key(r)
+		case digits:
+			if n, ok := s.column.Digits(r); ok {
+				key.Number = n + 1 // a port or protocol
+			}
+		case seldom:
+			k += s.skip
+		default:
+		}
+	}
+	return key, true
 }
 
 // Columns returns the columns that m writes. It must not be modified.

@@ -6,7 +6,7 @@
 //
 // Rows are equal when their minute and the encoded text of their dimensions are, so any choice of columns can be dimensions, and
 // each set of dimensions is encoded once into an arena and never again at delivery. Groups are found by open addressing over
-// 64-bit hashes. BenchmarkAdd shows the price.
+// 64-bit hashes of that text, or before that by a key that stands for it (keys.go). BenchmarkAdd shows the price.
 package rollup
 
 import (
@@ -19,6 +19,11 @@ import (
 // Dimensions appends the dimensions of raw row i of b, equal text for equal dimensions. encode.Minute is one.
 type Dimensions interface {
 	AppendDimensions(dst []byte, b *row.Batch, i int) []byte
+}
+
+// Keyed is implemented by Dimensions that can tell most rows' dimensions without making their text: equal keys have equal text.
+type Keyed interface {
+	Key(b *row.Batch, i int) (key row.DimensionKey, ok bool)
 }
 
 // Row is one rolled-up row. It is good until Drain returns.
@@ -36,12 +41,14 @@ type Row struct {
 // Aggregator sums rows up. It is not safe for concurrent use.
 type Aggregator struct {
 	dims    Dimensions
+	keyed   Keyed // nil when dims is none
 	metrics *Metrics
 	seed    maphash.Seed
 
 	// slots holds one more than the place of a group, 0 for none; its length is a power of two.
 	slots  []uint32
 	groups []group
+	keys   keys
 	arena  []byte
 	added  int
 }
@@ -57,7 +64,9 @@ const minSlots = 1 << 10
 
 // New returns an empty Aggregator. metrics may be shared by many.
 func New(d Dimensions, metrics *Metrics) *Aggregator {
-	return &Aggregator{dims: d, metrics: metrics, seed: maphash.MakeSeed(), slots: make([]uint32, minSlots)}
+	a := &Aggregator{dims: d, metrics: metrics, seed: maphash.MakeSeed(), slots: make([]uint32, minSlots)}
+	a.keyed, _ = d.(Keyed)
+	return a
 }
 
 // Add sums the rows of b up. It keeps nothing of b but texts of identities, and allocates only to grow.
@@ -88,6 +97,25 @@ func (a *Aggregator) AddTimely(b *row.Batch) {
 
 // group returns the group of row i, made when there is none. It is good until the next call.
 func (a *Aggregator) group(b *row.Batch, i int, minute int64) *Row {
+	if a.keyed == nil {
+		return &a.groups[a.byText(b, i, minute)].row
+	}
+	key, ok := a.keyed.Key(b, i)
+	if !ok {
+		return &a.groups[a.byText(b, i, minute)].row
+	}
+	at := a.keys.find(&key, minute)
+	if at.group == 0 {
+		n := a.byText(b, i, minute)
+		at.DimensionKey, at.minute, at.group = key, minute, uint32(n+1)
+		a.keys.took()
+		return &a.groups[n].row
+	}
+	return &a.groups[at.group-1].row
+}
+
+// byText returns the place of the group of row i, made when there is none.
+func (a *Aggregator) byText(b *row.Batch, i int, minute int64) int {
 	first := len(a.arena)
 	a.arena = a.dims.AppendDimensions(a.arena, b, i)
 	dims := a.arena[first:]
@@ -98,7 +126,7 @@ func (a *Aggregator) group(b *row.Batch, i int, minute int64) *Row {
 		g := &a.groups[a.slots[at]-1]
 		if g.hash == hash && g.row.Minute == minute && bytes.Equal(a.arena[g.first:g.end], dims) {
 			a.arena = a.arena[:first] // nothing new
-			return &g.row
+			return int(a.slots[at] - 1)
 		}
 	}
 	r := &b.Rows[i]
@@ -107,7 +135,7 @@ func (a *Aggregator) group(b *row.Batch, i int, minute int64) *Row {
 	if len(a.groups)*4 > len(a.slots)*3 {
 		a.grow()
 	}
-	return &a.groups[len(a.groups)-1].row
+	return len(a.groups) - 1
 }
 
 func (a *Aggregator) grow() {
@@ -150,8 +178,9 @@ const maxKept = 32 << 20
 // Reset forgets everything that was added: the Writer rewinds.
 func (a *Aggregator) Reset() {
 	if cap(a.arena) > maxKept {
-		a.arena, a.groups, a.slots = nil, nil, make([]uint32, minSlots)
+		a.arena, a.groups, a.slots, a.keys = nil, nil, make([]uint32, minSlots), keys{}
 	}
+	a.keys.clear()
 	clear(a.slots)
 	clear(a.groups)
 	a.groups, a.arena, a.added = a.groups[:0], a.arena[:0], 0
