@@ -216,7 +216,12 @@ func (j *join) byInterface(f *flow, e *end) {
 	case named:
 		e.ans = a
 	default:
-		e.ans = metadata.Answer{Grade: c.Grade, Reason: c.Reason, Endpoint: c.Endpoint, Workload: c.Workload}
+		e.ans = metadata.Answer{Grade: c.Grade, Reason: c.Reason, Endpoint: c.Endpoint, Workload: c.Workload, CandidateWorkloads: c.Ran}
+		for i, id := range c.Ran {
+			if id != 0 {
+				e.ans.Candidates[i] = c.Endpoint
+			}
+		}
 	}
 }
 
@@ -230,7 +235,7 @@ func (j *join) isInterface(id metadata.EndpointID) bool {
 	return strings.HasPrefix(j.view.Endpoint(id).Owner, interfaceOwner)
 }
 
-// interfaceOwner begins the owner ids of interfaces (docs/reference/events.md).
+// interfaceOwner begins the owner ids of interfaces (docs/events.md).
 const interfaceOwner = "eni:"
 
 // scope finds the routing domain of an end that is not proven to be the interface's own.

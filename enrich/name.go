@@ -65,7 +65,7 @@ func (j *join) unnamed(f *flow, e *end, local bool, side *row.Side) {
 	token := row.AppUnknown
 	switch e.ans.Grade {
 	case metadata.Unknown, metadata.Prefix:
-		if p, ok := j.view.Prefix(e.scope, e.addr); ok {
+		if p, ok := j.view.Prefix(e.scope, e.addr, f.w); ok {
 			e.ans.Grade, e.ans.Reason = metadata.Prefix, metadata.CIDR
 			side.Grade, side.Reason = metadata.Prefix.String(), metadata.CIDR.String()
 			if e.scope == metadata.Public {

@@ -1,6 +1,7 @@
 package enrich_test
 
 import (
+	"fmt"
 	"testing"
 
 	"dredge/enrich"
@@ -46,5 +47,26 @@ func TestReasonsOfRecords(t *testing.T) {
 				t.Errorf("from %q to %q", out.Rows[0].Src.App, out.Rows[0].Dst.App)
 			}
 		})
+	}
+}
+
+// TestCandidatesOfAChange: where what ran behind an owner changed about a flow, the row names what ran there before and after, at
+// the interface's own side as at the other.
+func TestCandidatesOfAChange(t *testing.T) {
+	const changed = `{"v":1,"src":"f","op":"describe","from":T+600,"owner":"eni:eni-a","wl":{"app":"shop"}}` + "\n"
+	w := newWorld(t, events(assign("10.0.1.5", "eni:eni-a", "web"), changed, assign("10.0.2.6", "eni:eni-b", "db"),
+		`{"v":1,"src":"f","op":"describe","from":T+0,"owner":"eni:eni-c","wl":{"app":"old"}}`+"\n",
+		`{"v":1,"src":"f","op":"describe","from":T+600,"owner":"eni:eni-c","wl":{"app":"new"}}`+"\n", progress))
+	for _, c := range []struct{ name, line, side, grade, candidates string }{
+		{"own side", "eni-a 10.0.1.5 10.0.2.6 10.0.1.5 10.0.2.6 40000 443 6 1 60 T+590 T+610 ACCEPT egress OK", "src", "ambiguous", "[web shop]"},
+		{"other side", "eni-b 10.0.2.6 10.0.1.5 10.0.2.6 10.0.1.5 40000 443 6 1 60 T+590 T+610 ACCEPT egress OK", "dst", "ambiguous", "[web shop]"},
+		{"soon after", "eni-b 10.0.2.6 10.0.1.5 10.0.2.6 10.0.1.5 40000 443 6 1 60 T+620 T+630 ACCEPT egress OK", "dst", "border", "[web shop]"},
+		{"of no told address", "eni-c 10.0.1.9 10.0.2.6 10.0.1.9 10.0.2.6 40000 443 6 1 60 T+590 T+610 ACCEPT egress OK", "src", "ambiguous", "[old new]"},
+	} {
+		r := w.rows(t, pkt+" vpc-id", times(c.line+" vpc-1", 1))[0]
+		if r[c.side+"_app"] != row.AppAmbiguous || r[c.side+"_grade"] != c.grade || r[c.side+"_reason"] != "workload-changed" ||
+			fmt.Sprint(r[c.side+"_candidates"]) != c.candidates {
+			t.Errorf("%s: %v", c.name, r)
+		}
 	}
 }

@@ -39,7 +39,8 @@ type Answer struct {
 	// nobody told what runs there. With Reason SharedInterface they are the node's.
 	Endpoint EndpointID
 	Workload WorkloadID
-	// Candidates are up to four endpoints that could have been meant; Others counts the rest.
+	// Candidates are up to four endpoints that could have been meant; Others counts the rest. One of which the workload changed in
+	// the window stands there once for each.
 	Candidates [4]EndpointID
 	// CandidateWorkloads are the workloads of Candidates at that time, place by place; 0 where none is known.
 	CandidateWorkloads [4]WorkloadID
@@ -55,6 +56,8 @@ type Interface struct {
 	Workload WorkloadID
 	Grade    Grade
 	Reason   Reason
+	// Ran are up to four workloads that ran there in the window, in order of time, when Reason is WorkloadChanged.
+	Ran [4]WorkloadID
 	// Forwarder interfaces pass other people's packets on (NAT, TGW, GWLB, firewall, source/dest check off): they name no end.
 	Forwarder bool
 	// Shared interfaces carry several workloads (EKS node, ECS bridge or host, Lambda): the name comes from a pod or task claim only.
@@ -91,8 +94,8 @@ type View interface {
 	// CIDRs covers ip, else a scope that evidence (peering, transit topology) leads to, else Public for public addresses,
 	// else NoScope.
 	ScopeCovers(local Scope, ip netip.Addr, w Window) (Scope, Reason)
-	// Prefix returns the most specific declared prefix that covers ip.
-	Prefix(s Scope, ip netip.Addr) (PrefixInfo, bool)
+	// Prefix returns the most specific prefix around ip that was declared when w began.
+	Prefix(s Scope, ip netip.Addr, w Window) (PrefixInfo, bool)
 	// Listens says whether an owner of (s, ip) was known to listen on proto/port in w.
 	Listens(s Scope, ip netip.Addr, proto uint8, port uint16, w Window) bool
 	// Covered says whether flows of (s, ip) were logged into this application in w, for the given action.

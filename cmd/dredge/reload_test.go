@@ -75,7 +75,7 @@ func TestReloadOnHangup(t *testing.T) {
 		}
 	}
 	network := func() string {
-		p, _ := svc.core.identity.Prefix(metadata.NoScope, netip.MustParseAddr("192.168.7.7"))
+		p, _ := svc.core.identity.Prefix(metadata.NoScope, netip.MustParseAddr("192.168.7.7"), metadata.Window{Start: time.Now().UnixMilli()})
 		return p.Name
 	}
 	await("/readyz", `"ready":true`) // by then it listens for the signal, too

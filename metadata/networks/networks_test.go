@@ -34,7 +34,7 @@ func TestNetworksAnswerAsPrefixes(t *testing.T) {
 	}
 	got := map[string]string{}
 	for _, ip := range []string{"192.168.1.1", "192.168.7.7", "fd00:1::9", "172.20.1.1", "10.0.0.1"} {
-		if p, ok := s.Prefix(s.Scope("vpc-1"), netip.MustParseAddr(ip)); ok {
+		if p, ok := s.Prefix(s.Scope("vpc-1"), netip.MustParseAddr(ip), metadata.Window{}); ok {
 			got[ip] = p.Name + "|" + p.Site
 		}
 	}
@@ -42,7 +42,7 @@ func TestNetworksAnswerAsPrefixes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, ok := s.Prefix(s.InternScope("vpc-2"), netip.MustParseAddr("172.20.1.1")); ok {
+	if _, ok := s.Prefix(s.InternScope("vpc-2"), netip.MustParseAddr("172.20.1.1"), metadata.Window{}); ok {
 		t.Error("a network of vpc-1 answers in vpc-2")
 	}
 }
@@ -85,10 +85,10 @@ func TestUpdate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := func() map[string]string {
+	names := func(at time.Time) map[string]string {
 		got := map[string]string{}
 		for _, ip := range []string{"192.168.1.1", "192.168.7.7", "172.20.1.1", "172.21.1.1"} {
-			if p, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr(ip)); ok {
+			if p, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr(ip), metadata.Window{Start: at.UnixMilli(), End: at.UnixMilli()}); ok {
 				got[ip] = p.Name
 			}
 		}
@@ -105,13 +105,16 @@ func TestUpdate(t *testing.T) {
 	if told != 3 { // one ended, one began, one is called otherwise
 		t.Errorf("%d events were told", told)
 	}
-	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "hamburg", "172.21.1.1": "partner"}, names()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "hamburg", "172.21.1.1": "partner"}, names(at)); diff != "" {
 		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "berlin", "172.20.1.1": "partner"}, names(at.Add(-time.Minute))); diff != "" {
+		t.Errorf("flows from before it: %s", diff)
 	}
 	if err := next.Update(old, at.Add(time.Minute), s); err != nil { // and back again
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "berlin", "172.20.1.1": "partner"}, names()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"192.168.1.1": "offices", "192.168.7.7": "berlin", "172.20.1.1": "partner"}, names(at.Add(time.Minute))); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -59,9 +59,16 @@ func (s *Store) Tenures(sc metadata.Scope, ip netip.Addr, proto uint8, port uint
 	return out
 }
 
-// ScopesOf returns the routing domains that know anything of ip, an owner or at least a declared network, at most limit of them.
-// It looks at every domain: it is for people's questions, not for the join.
-func (s *Store) ScopesOf(ip netip.Addr, limit int) []metadata.Scope {
+// ClaimsPorts says whether single ports of an address were ever claimed.
+func (s *Store) ClaimsPorts(sc metadata.Scope, ip netip.Addr) bool {
+	ip = ip.Unmap()
+	_, ports := s.intervals(keyScope(sc, ip), ip, 0)
+	return ports
+}
+
+// ScopesOf returns the routing domains that know anything of ip, an owner or at least a network that was declared at t (Unix
+// milliseconds), at most limit of them. It looks at every domain: it is for people's questions, not for the join.
+func (s *Store) ScopesOf(ip netip.Addr, t int64, limit int) []metadata.Scope {
 	ip = ip.Unmap()
 	var owned, covered []metadata.Scope
 	if list, ports := s.intervals(metadata.Public, ip, 0); len(list) > 0 || ports {
@@ -72,7 +79,7 @@ func (s *Store) ScopesOf(ip netip.Addr, limit int) []metadata.Scope {
 		switch {
 		case s.hasAddress(sc, ip):
 			owned = append(owned, sc)
-		case len(covered) < limit && (rec.declared(ip, maxTime, false) != nil || rec.declared(ip, maxTime, true) != nil):
+		case len(covered) < limit && (rec.declared(ip, t, false) != nil || rec.declared(ip, t, true) != nil):
 			covered = append(covered, sc)
 		}
 	}

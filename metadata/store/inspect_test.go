@@ -22,14 +22,14 @@ func TestInspect(t *testing.T) {
 
 	for ip, want := range map[string][]string{"10.0.0.1": {"vpc-1"}, "10.0.7.7": {"vpc-1", "vpc-2"}, "10.9.9.9": nil, "8.8.8.8": nil} {
 		var got []string
-		for _, sc := range s.ScopesOf(netip.MustParseAddr(ip), 10) {
+		for _, sc := range s.ScopesOf(netip.MustParseAddr(ip), 1_300_000, 10) {
 			got = append(got, s.ScopeName(sc))
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", ip, diff)
 		}
 	}
-	if got := s.ScopesOf(netip.MustParseAddr("10.0.7.7"), 1); len(got) != 1 {
+	if got := s.ScopesOf(netip.MustParseAddr("10.0.7.7"), 1_300_000, 1); len(got) != 1 {
 		t.Errorf("%d scopes where one was asked for", len(got))
 	}
 

@@ -1,6 +1,10 @@
 package store
 
-import "dredge/metadata"
+import (
+	"slices"
+
+	"dredge/metadata"
+)
 
 // maxOwners is how many owners in one window are told apart; more than that are never one workload.
 const maxOwners = 8
@@ -147,7 +151,7 @@ func (j *judge) one(p party) metadata.Answer {
 	a.Workload = id
 	if !j.holds(p.owner, 0) {
 		a.Grade, a.Reason = j.edge(p.owner)
-		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		s.meant(&a, p, w, state)
 		return a
 	}
 	if j.sharedBy(p.owner) {
@@ -156,7 +160,7 @@ func (j *judge) one(p party) metadata.Answer {
 	}
 	if r := j.contradiction(p); r != metadata.NoReason {
 		a.Grade, a.Reason = metadata.Ambiguous, r
-		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		s.meant(&a, p, w, state)
 		return a
 	}
 	switch state {
@@ -165,7 +169,7 @@ func (j *judge) one(p party) metadata.Answer {
 		if state == workloadNear {
 			a.Grade = metadata.Border
 		}
-		a.Candidates[0], a.CandidateWorkloads[0] = a.Endpoint, a.Workload
+		s.meant(&a, p, w, state)
 		return a
 	default:
 	}
@@ -194,7 +198,7 @@ func (j *judge) told(r metadata.Reason) (metadata.Grade, metadata.Reason) {
 // several answers when more than one owner may meet the window.
 func (j *judge) several(m *meeting) metadata.Answer {
 	var a metadata.Answer
-	inside := 0
+	inside, changed := 0, false
 	one := m.others == 0 && j.holds(0, 0)
 	for i, p := range m.parties[:m.n] {
 		id, state := j.store.workloadIn(p, j.w)
@@ -209,12 +213,21 @@ func (j *judge) several(m *meeting) metadata.Answer {
 		if i == 0 {
 			a.Workload = id
 		}
+		changed = changed || state != workloadSame
 		one = one && id != 0 && id == a.Workload && state == workloadSame && !j.sharedBy(p.owner) && j.contradiction(p) == metadata.NoReason
 	}
 	a.Others = uint8(min(int(a.Others)+m.others, 255))
 	if one {
 		a.Grade, a.Reason = j.told(metadata.OneWorkload)
 		return a
+	}
+	if changed { // behind the owners, as there is room for four
+		n := min(m.n, len(a.Candidates))
+		for i, p := range m.parties[:n] {
+			if id := a.CandidateWorkloads[i]; id != 0 {
+				n = j.store.ran(&a, n, p, j.w, id)
+			}
+		}
 	}
 	a.Workload = 0
 	a.Grade, a.Reason = metadata.Border, metadata.NearHandover
@@ -323,13 +336,7 @@ const (
 // workloadIn returns the workload of p at the flow's start, or at the nearest time at which p held the address, and whether
 // there was another one in the part of the window that p holds.
 func (s *Store) workloadIn(p party, w span) (metadata.WorkloadID, workloadState) {
-	from, to := max(w.lo, p.from), min(w.hi, p.to)
-	if from >= to { // only its uncertainty meets the window
-		if from = p.from; p.to <= w.lo {
-			from = p.to - 1
-		}
-		to = from + 1
-	}
+	from, to := p.part(w)
 	t := min(max(w.start, from), to-1)
 	ow := s.owners.list.at(p.owner)
 	if id := ow.onlyWorkload.Load(); id != 0 {
@@ -358,6 +365,47 @@ func (s *Store) workloadIn(p party, w span) (metadata.WorkloadID, workloadState)
 		state = workloadNear
 	}
 	return vs[now].val, state
+}
+
+// part is the part of w that p holds: never empty, as of one that only its uncertainty brings into w it is the instant next to w.
+func (p party) part(w span) (from, to int64) {
+	if from, to = max(w.lo, p.from), min(w.hi, p.to); from < to {
+		return from, to
+	}
+	if from = p.from; p.to <= w.lo {
+		from = p.to - 1
+	}
+	return from, from + 1
+}
+
+// meant lists p in a as the one that could have been meant: with each workload that ran there in its part of the window, in order
+// of time, when that changed.
+func (s *Store) meant(a *metadata.Answer, p party, w span, state workloadState) {
+	if state == workloadSame {
+		a.Candidates[0], a.CandidateWorkloads[0] = metadata.EndpointID(p.owner), a.Workload
+		return
+	}
+	s.ran(a, 0, p, w, 0)
+}
+
+// ran lists p in a from place n on, once for each workload that ran there in p's part of the window, but not for the workload but,
+// which stands there already. What finds no room is counted. It returns the first place that is still free.
+func (s *Store) ran(a *metadata.Answer, n int, p party, w span, but metadata.WorkloadID) int {
+	from, to := p.part(w)
+	vs := s.owners.facts(p.owner).wl
+	first := max(at(vs, from), 0)
+	for i := first; i < len(vs) && vs[i].from < to; i++ {
+		id := vs[i].val
+		switch {
+		case id == but || slices.ContainsFunc(vs[first:i], func(v version[metadata.WorkloadID]) bool { return v.val == id }):
+		case n == len(a.Candidates):
+			a.Others += min(1, 255-a.Others)
+		default:
+			a.Candidates[n], a.CandidateWorkloads[n] = metadata.EndpointID(p.owner), id
+			n++
+		}
+	}
+	return n
 }
 
 // workloadAt returns the workload of owner at t.

@@ -198,7 +198,7 @@ func TestJ8Networks(t *testing.T) {
 				break
 			}
 		}
-		got, ok := s.Prefix(metadata.Public, ip)
+		got, ok := s.Prefix(metadata.Public, ip, metadata.Window{})
 		if got.Site != want || ok != (want != "") {
 			t.Fatalf("%s is in %q, want %q", ip, got.Site, want)
 		}

@@ -31,7 +31,8 @@ type run struct {
 type verdict struct {
 	grade, reason      string
 	endpoint, workload string
-	candidates         string
+	candidates         string // owner=workload
+	others             int
 }
 
 const never = int64(-1)
@@ -419,6 +420,23 @@ func (o *oracle) workloads(owner string, from, to int64, w span) (now, change st
 	return now, change
 }
 
+// ran lists owner as a candidate, with each workload that it had in its part [from, to) of the window.
+func (o *oracle) ran(owner string, from, to int64, w span) string {
+	now, change := o.workloads(owner, from, to, w)
+	if now == "" || change == "" {
+		return owner + "=" + now
+	}
+	var list []string
+	for t := max(from, w.lo); t < min(to, w.hi); t++ { // every change is at a whole second
+		if app := o.workloadAt(owner, t); app != "" && !slices.Contains(list, owner+"="+app) {
+			list = append(list, owner+"="+app)
+		}
+		t += 999 - t%1000
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
 // valid returns the time in which what owner was told to run at t holds.
 func (o *oracle) valid(owner string, t int64) (from, to int64) {
 	to = forever
@@ -524,11 +542,12 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		if owner == "" {
 			return verdict{grade: "unknown", reason: "before-first-owner"}
 		}
-		return verdict{"stale", "released", owner, o.workloadAt(owner, best.to-1), owner}
+		app := o.workloadAt(owner, best.to-1)
+		return verdict{"stale", "released", owner, app, owner + "=" + app, 0}
 	}
 	var names []string
 	for _, m := range who {
-		names = append(names, m.owner)
+		names = append(names, o.ran(m.owner, m.from, m.to, w))
 	}
 	slices.Sort(names)
 	list := strings.Join(names, " ")
@@ -607,11 +626,11 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 			if grade == "covered" {
 				reason = "one-workload"
 			}
-			return verdict{grade, reason, "", app, list}
+			return verdict{grade, reason, "", app, list, 0}
 		case inside > 1:
-			return verdict{"ambiguous", "second-owner", "", "", list}
+			return verdict{"ambiguous", "second-owner", "", "", list, 0}
 		}
-		return verdict{"border", "near-handover", "", "", list}
+		return verdict{"border", "near-handover", "", "", list, 0}
 	}
 
 	m := who[0]
@@ -644,19 +663,19 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 		default:
 			grade, reason = "unknown", "before-first-owner"
 		}
-		return verdict{grade, reason, m.owner, app, m.owner}
+		return verdict{grade, reason, m.owner, app, list, 0}
 	}
 	if hidden(m.owner) {
-		return verdict{"unknown", "shared-interface", m.owner, app, ""}
+		return verdict{"unknown", "shared-interface", m.owner, app, "", 0}
 	}
 	if r := moved(m); r != "" {
-		return verdict{"ambiguous", r, m.owner, app, m.owner}
+		return verdict{"ambiguous", r, m.owner, app, list, 0}
 	}
 	switch change {
 	case "inside":
-		return verdict{"ambiguous", "workload-changed", m.owner, app, m.owner}
+		return verdict{"ambiguous", "workload-changed", m.owner, app, list, 0}
 	case "near":
-		return verdict{"border", "workload-changed", m.owner, app, m.owner}
+		return verdict{"border", "workload-changed", m.owner, app, list, 0}
 	}
 	grade, reason := told()
 	if grade == "covered" {
@@ -668,7 +687,7 @@ func (o *oracle) lookup(scope string, ip netip.Addr, win metadata.Window) verdic
 	if (grade == "covered" || grade == "confirmed") && app == "" {
 		reason = "no-workload"
 	}
-	return verdict{grade, reason, m.owner, app, ""}
+	return verdict{grade, reason, m.owner, app, "", 0}
 }
 
 func cmpFlags(a, b run) int {

@@ -122,7 +122,7 @@ func TestJ5(t *testing.T) {
 	s := newStore(t)
 	give(t, s, assignA, assignB, toldAll)
 	a := s.Lookup(s.Scope("vpc-1"), netip.MustParseAddr("10.0.0.1"), seconds(1990, 2010))
-	want := verdict{grade: "ambiguous", reason: "second-owner", candidates: "eni:eni-a eni:eni-b"}
+	want := verdict{grade: "ambiguous", reason: "second-owner", candidates: "eni:eni-a=api eni:eni-b=web"}
 	if diff := cmp.Diff(want, words(s, a), cmp.AllowUnexported(verdict{})); diff != "" {
 		t.Error(diff)
 	}
@@ -380,12 +380,64 @@ func TestPrefix(t *testing.T) {
 		"10.0.1.3":    {CIDR: netip.MustParsePrefix("10.0.1.0/24"), Name: "subnet-1", Scope: "vpc-1"},
 		"172.16.0.1":  {},
 	} {
-		got, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr(ip))
+		got, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr(ip), seconds(2000, 2060))
 		if got != want || ok != (want != metadata.PrefixInfo{}) {
 			t.Errorf("%s: %+v %v, want %+v", ip, got, ok, want)
 		}
 	}
 	expect(t, ask(s, "vpc-1", "192.168.3.4", 2000, 2060), "prefix/cidr")
+}
+
+// A network is what it was when the flow began: one that was given back, taken over or renamed since then keeps its old name there.
+func TestPrefixAtTheTime(t *testing.T) {
+	s := newStore(t)
+	give(t, s,
+		`{"op":"assign","src":"f","cidr":"192.168.0.0/16","owner":"net-1","from":1000,"ep":{"kind":"site","name":"berlin"}}`,
+		`{"op":"release","src":"f","cidr":"192.168.0.0/16","owner":"net-1","to":2000}`,
+		`{"op":"assign","src":"f","cidr":"192.168.0.0/16","owner":"net-2","from":3000,"ep":{"kind":"site","name":"paris"}}`,
+		`{"op":"assign","src":"f","cidr":"192.168.0.0/16","owner":"net-2","from":4000,"ep":{"kind":"site","name":"lyon"}}`)
+	for at, want := range map[int64]string{900: "", 1000: "berlin", 1999: "berlin", 2000: "", 3000: "paris", 4000: "lyon", 9000: "lyon"} {
+		got, ok := s.Prefix(s.InternScope("vpc-1"), netip.MustParseAddr("192.168.3.4"), seconds(at, at+60))
+		if got.Site != want || ok != (want != "") {
+			t.Errorf("at %d: %+v %v, want %q", at, got, ok, want)
+		}
+	}
+}
+
+// An owner that stayed while what runs there changed could mean either workload, and so could each of several owners: all are
+// candidates, up to four.
+func TestCandidatesOfAChange(t *testing.T) {
+	s := newStore(t)
+	give(t, s, assignA, toldAll,
+		`{"op":"describe","src":"ec2","owner":"eni:eni-a","from":3000,"wl":{"app":"web"}}`,
+		`{"op":"describe","src":"ec2","owner":"eni:eni-a","from":3010,"wl":{"app":"api"}}`,
+		`{"op":"describe","src":"ec2","owner":"eni:eni-a","from":3020,"wl":{"app":"cart"}}`)
+	in := func(start, end int64) string {
+		a := s.Lookup(s.Scope("vpc-1"), netip.MustParseAddr("10.0.0.1"), seconds(start, end))
+		out := a.Grade.String() + "/" + a.Reason.String()
+		for i, c := range a.Candidates {
+			if c != 0 {
+				out += " " + s.Endpoint(c).Owner + "=" + s.Workload(a.CandidateWorkloads[i]).App
+			}
+		}
+		return out + strings.Repeat(" +1", int(a.Others))
+	}
+	expect(t, in(2900, 2910), "covered/interval")
+	expect(t, in(2990, 3005), "ambiguous/workload-changed eni:eni-a=api eni:eni-a=web")
+	expect(t, in(2990, 3030), "ambiguous/workload-changed eni:eni-a=api eni:eni-a=web eni:eni-a=cart")
+	expect(t, in(3050, 3060), "border/workload-changed eni:eni-a=api eni:eni-a=web eni:eni-a=cart")
+	expect(t, in(3090, 3100), "covered/interval")
+	iface, ok := s.LookupInterface("eni-a", seconds(2990, 3005))
+	if !ok || iface.Reason != metadata.WorkloadChanged || s.Workload(iface.Ran[0]).App != "api" || s.Workload(iface.Ran[1]).App != "web" || iface.Ran[2] != 0 {
+		t.Errorf("%+v", iface)
+	}
+	// Beside another owner all workloads are named, those of the flow's start first; what finds no room is counted.
+	give(t, s, `{"op":"assign","src":"ec2","scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-b","from":3015,"wl":{"app":"ledger"}}`)
+	expect(t, in(3000, 3030), "ambiguous/second-owner eni:eni-a=web eni:eni-b=ledger eni:eni-a=api")
+	give(t, s, `{"op":"assign","src":"ec2","scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-c","from":3018,"wl":{"app":"search"}}`)
+	expect(t, in(2990, 3030), "ambiguous/second-owner eni:eni-a=api eni:eni-b=ledger eni:eni-c=search eni:eni-a=web")
+	give(t, s, `{"op":"assign","src":"ec2","scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-d","from":3020,"wl":{"app":"mail"}}`)
+	expect(t, in(2990, 3030), "ambiguous/second-owner eni:eni-a=api eni:eni-b=ledger eni:eni-c=search eni:eni-d=mail +1")
 }
 
 // Global IPv6 is one scope, whatever VPC told it: who tells an address of it tells that scope, so its progress counts there. Progress

@@ -28,6 +28,9 @@ func TestNoAllocations(t *testing.T) {
 	give(t, s, `{"op":"assign","src":"ec2","scope":"vpc-1","cidr":"10.0.0.0/16","owner":"vpc-1"}`,
 		`{"op":"coverage","src":"ec2","scope":"vpc-1","prefix":"10.0.0.0/16"}`,
 		`{"op":"assign","src":"kube","scope":"vpc-1","ip":"fd00::1","owner":"pod-1","ep":{"eni":"eni-0000001"},"wl":{"app":"x"}}`)
+	give(t, s, `{"op":"assign","src":"kube","scope":"vpc-1","ip":"172.16.9.9","owner":"eni:eni-changed","wl":{"app":"x"}}`,
+		`{"op":"describe","src":"kube","owner":"eni:eni-changed","from":1330,"wl":{"app":"y"}}`)
+	changed := netip.MustParseAddr("172.16.9.9")
 	sc, ip, w := s.Scope("vpc-1"), benchIP(7), metadata.Window{Start: 1_300_000, End: 1_360_000}
 	six, public := netip.MustParseAddr("fd00::1"), netip.MustParseAddr("8.8.8.8")
 	eni := s.Endpoint(s.Lookup(sc, ip, w).Endpoint).ENI
@@ -44,7 +47,8 @@ func TestNoAllocations(t *testing.T) {
 		"LookupInterface": func() { s.LookupInterface(eni, w) },
 		"InterfaceHas":    func() { s.InterfaceHas(eni, ip, w) },
 		"ScopeCovers":     func() { s.ScopeCovers(sc, ip, w) },
-		"Prefix":          func() { s.Prefix(sc, ip) },
+		"Lookup change":   func() { s.Lookup(sc, changed, w) },
+		"Prefix":          func() { s.Prefix(sc, ip, w) },
 		"Listens":         func() { s.Listens(sc, ip, 6, 80, w) },
 		"Covered":         func() { s.Covered(sc, ip, true, w) },
 		"Observe":         func() { s.Observe(beat) },

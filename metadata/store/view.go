@@ -75,9 +75,11 @@ func (s *Store) InterfaceAt(of metadata.EndpointID, w metadata.Window) metadata.
 		out.Reason = metadata.SharedInterface
 	case state == workloadInside:
 		out.Grade, out.Reason = metadata.Ambiguous, metadata.WorkloadChanged
+		out.Ran = s.ranAt(owner, win)
 		return out
 	case state == workloadNear:
 		out.Grade, out.Reason = metadata.Border, metadata.WorkloadChanged
+		out.Ran = s.ranAt(owner, win)
 		return out
 	case id == 0:
 		out.Grade, out.Reason = metadata.Confirmed, metadata.NoWorkload
@@ -86,6 +88,13 @@ func (s *Store) InterfaceAt(of metadata.EndpointID, w metadata.Window) metadata.
 	}
 	out.Workload = id
 	return out
+}
+
+// ranAt returns up to four of the workloads that ran behind an owner in the whole window.
+func (s *Store) ranAt(owner uint32, w span) [4]metadata.WorkloadID {
+	var a metadata.Answer
+	s.ran(&a, 0, party{owner: owner, from: w.lo, to: w.hi}, w, 0)
+	return a.CandidateWorkloads
 }
 
 // InterfaceHas implements metadata.View. What the interface's own traffic showed counts like what was told; a delegated prefix
@@ -191,15 +200,16 @@ func (s *Store) onlyScope(ip netip.Addr, t int64) (metadata.Scope, metadata.Reas
 	return found, metadata.UniqueSpace
 }
 
-// Prefix implements metadata.View. Networks of the scope come before those of no scope. It answers for now.
-func (s *Store) Prefix(sc metadata.Scope, ip netip.Addr) (metadata.PrefixInfo, bool) {
+// Prefix implements metadata.View. Networks of the scope come before those of no scope.
+func (s *Store) Prefix(sc metadata.Scope, ip netip.Addr, w metadata.Window) (metadata.PrefixInfo, bool) {
 	ip = ip.Unmap()
+	t := s.span(w).start
 	rec := s.scope(sc)
 	for _, r := range [...]*scope{rec, s.scopes.at(0)} {
 		if r == nil || !ip.IsValid() {
 			continue
 		}
-		n := r.declared(ip, maxTime, false)
+		n := r.declared(ip, t, false)
 		if n == nil {
 			continue
 		}
@@ -208,7 +218,7 @@ func (s *Store) Prefix(sc metadata.Scope, ip netip.Addr) (metadata.PrefixInfo, b
 			out.Scope = ""
 		}
 		if len(n.info) > 0 {
-			ep := &n.info[len(n.info)-1].val
+			ep := &n.info[max(at(n.info, t), 0)].val // the first name holds before it was told, as the network was there
 			switch {
 			case ep.Name != "":
 				out.Name = ep.Name
