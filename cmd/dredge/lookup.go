@@ -96,6 +96,11 @@ func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut
 	if err != nil {
 		return err
 	}
+	if o.server == "" { // what was read just now heard of its sources just now, which says nothing
+		for i := range answers.Sources {
+			answers.Sources[i].Heard = 0
+		}
+	}
 	known := slices.ContainsFunc(answers.Answers, func(a sonar.Answer) bool {
 		return a.Grade != metadata.Unknown.String() || a.Endpoint != nil || a.Network != "" || len(a.Evidence) > 0
 	})
@@ -298,7 +303,11 @@ func (r *remoteAsker) get(ctx context.Context, q url.Values, out any, path ...st
 }
 
 func printAnswer(out io.Writer, a *sonar.Answer) {
-	fmt.Fprintf(out, "%s in %s at %s\n", a.IP, a.Scope, a.At)
+	scope := a.Scope
+	if scope == "" {
+		scope = "no scope"
+	}
+	fmt.Fprintf(out, "%s in %s at %s\n", a.IP, scope, a.At)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	line := func(name, value string) {
 		if value != "" {
@@ -316,7 +325,7 @@ func printAnswer(out io.Writer, a *sonar.Answer) {
 	if e := a.Endpoint; e != nil {
 		line("owner", e.Owner)
 		line("endpoint", strings.Join(strings.Fields(e.Kind+" "+e.Name+" "+e.Instance+" "+e.AZ), " "))
-		if a.From != 0 {
+		if a.From != 0 || a.To != 0 {
 			line("tenure", a.From.String()+" to "+openEnd(a.To))
 		}
 	}
@@ -337,7 +346,7 @@ func printAnswer(out io.Writer, a *sonar.Answer) {
 	w = tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "    kind\top\tsource\towner\tfrom\tto\taccuracy\tapp")
 	for _, e := range a.Evidence {
-		fmt.Fprintf(w, "    %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Kind, e.Op, e.Source, e.Owner, e.From, e.To,
+		fmt.Fprintf(w, "    %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.Kind, e.Op, e.Source, ownerText(e.Owner, e.Proto, e.Port), e.From, e.To,
 			time.Duration(e.AccuracyMillis)*time.Millisecond, e.App)
 	}
 	_ = w.Flush()
@@ -345,6 +354,14 @@ func printAnswer(out io.Writer, a *sonar.Answer) {
 		fmt.Fprintln(out, "    … and more")
 	}
 	fmt.Fprintln(out)
+}
+
+// ownerText is an owner, and the port that its claim is narrowed to.
+func ownerText(owner string, proto, port int) string {
+	if proto == 0 && port == 0 {
+		return owner
+	}
+	return fmt.Sprintf("%s port %d (protocol %d)", owner, port, proto)
 }
 
 func openEnd(t sonar.Time) string {
@@ -362,7 +379,7 @@ func printHistory(out io.Writer, h sonar.History) {
 		if t.Workload != nil {
 			app = t.Workload.App
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Scope, t.From, openEnd(t.To), t.Kind, t.Owner, app, strings.Join(t.Sources, ", "))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Scope, t.From, openEnd(t.To), t.Kind, ownerText(t.Owner, t.Proto, t.Port), app, strings.Join(t.Sources, ", "))
 	}
 	_ = w.Flush() // to the caller's writer, whose faults show elsewhere
 	if h.Truncated {

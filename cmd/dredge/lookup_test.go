@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"dredge/internal/telemetry"
@@ -97,5 +99,53 @@ func TestLookupInALogAndAtAServer(t *testing.T) {
 	}
 	if _, err := lookUp(t, lookupOptions{server: "nowhere"}, "10.0.0.2"); err == nil || !strings.Contains(err.Error(), "write http://127.0.0.1:9090") {
 		t.Error(err)
+	}
+}
+
+// The same events in any order, and some of them twice, print the same bytes; of an owner whose workload changed, both are candidates.
+func TestLookupIsTheSameInAnyOrder(t *testing.T) {
+	lines := strings.SplitAfter(`{"op":"assign","src":"f","from":1767225600000,"scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-a","wl":{"app":"cart"}}
+{"op":"describe","src":"f","from":1767229200000,"owner":"eni:eni-a","wl":{"app":"shop"}}
+{"op":"assign","src":"g","from":1767225600000,"scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-a","wl":{"app":"cart"}}
+{"op":"assign","src":"f","from":1767225600000,"scope":"vpc-1","ip":"10.0.0.1","owner":"task-1","proto":6,"port":8080,"wl":{"app":"web"}}
+{"op":"progress","src":"f","to":1767240000000}
+`, "\n")
+	for _, as := range []lookupOptions{{json: true}, {json: true, history: true}, {}, {history: true}} {
+		as.at = "2026-01-01T00:59:59.500Z"
+		var want string
+		for n := range len(lines) - 1 {
+			as.events = []string{write(t, "events.jsonl", strings.Join(append(slices.Concat(lines[n:], lines[:n]), lines[0]), ""))}
+			got, err := lookUp(t, as, "10.0.0.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n == 0 {
+				want = got
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("another order: %s", diff)
+			}
+		}
+		wants := []string{"task-1 port 8080 (protocol 6)"}
+		if as.json {
+			wants = []string{`"port": 8080`}
+		}
+		for _, w := range wants {
+			if !strings.Contains(want, w) {
+				t.Errorf("%q is not in\n%s", w, want)
+			}
+		}
+	}
+}
+
+func TestLookupNamesWhatRanBeforeAndAfter(t *testing.T) {
+	o := lookupOptions{at: "2026-01-01T00:59:59.500Z", events: []string{write(t, "events.jsonl", `{"op":"assign","src":"f","from":1767225600000,"scope":"vpc-1","ip":"10.0.0.1","owner":"eni:eni-a","wl":{"app":"cart"}}
+{"op":"describe","src":"f","from":1767229200000,"owner":"eni:eni-a","wl":{"app":"shop"}}
+`)}}
+	out, err := lookUp(t, o, "10.0.0.1")
+	for _, want := range []string{"ambiguous (workload-changed)", "eni:eni-a cart", "eni:eni-a shop"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v; %q is not in\n%s", err, want, out)
+		}
 	}
 }

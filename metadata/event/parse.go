@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"time"
 )
 
@@ -102,7 +103,15 @@ func (p Parser) Parse(line []byte, e *Event) error {
 			}
 		}
 		if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return reject(BadJSON, "%s: a JSON %s stands where %s belongs", mistyped.Field, mistyped.Value, mistyped.Type)
+			if mistyped.Field == "" {
+				return reject(BadJSON, "the line is a JSON %s; write one event, {…}", mistyped.Value)
+			}
+			switch mistyped.Field {
+			case "from", "to", "obs":
+				return reject(BadJSON, "%s: a JSON %s is no time; write Unix milliseconds, such as 1767225600000", mistyped.Field, mistyped.Value)
+			default:
+				return reject(BadJSON, "%s: a JSON %s stands where %s belongs", mistyped.Field, mistyped.Value, kindOf(mistyped.Type))
+			}
 		}
 		return reject(BadJSON, "%w", err)
 	}
@@ -110,6 +119,22 @@ func (p Parser) Parse(line []byte, e *Event) error {
 		e.Src = p.DefaultSource
 	}
 	return p.Validate(e)
+}
+
+// kindOf is what JSON calls a type of Event's fields.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int, reflect.Int64:
+		return "an integer"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice:
+		return "a list"
+	default:
+		return "a string"
+	}
 }
 
 func supported(v int, op Op) error {

@@ -1,6 +1,7 @@
 package idlog
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/netip"
@@ -45,6 +46,29 @@ func (f *Fold) Address(scope string, ip netip.Addr) (a Address, ok bool) {
 	a = Address{Scope: scope, IP: ip, Sightings: slices.Clone(sh.sighted[addressKey{scope, ip}])}
 	a.Events = eventsOf(sh.subjects[subjectKey{ofAddress, scope, ip.String()}])
 	return a, len(a.Events)+len(a.Sightings) > 0
+}
+
+// Ports returns what is known of each claimed port of an address, in order. It looks at everything: it is for people's questions.
+func (f *Fold) Ports(scope string, ip netip.Addr) []Address {
+	ip = ip.Unmap()
+	prefix := ip.String() + "/"
+	var out []Address
+	for i := range f.shards {
+		sh := &f.shards[i]
+		sh.mu.Lock()
+		for key, list := range sh.subjects {
+			if key.kind != ofAddress || key.scope != scope || !strings.HasPrefix(key.name, prefix) {
+				continue
+			}
+			if a, ok := addressOf(key); ok {
+				a.Events = eventsOf(list)
+				out = append(out, a)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	slices.SortFunc(out, func(a, b Address) int { return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port)) })
+	return out
 }
 
 func eventsOf(list []item) []event.Event {

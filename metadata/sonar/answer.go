@@ -101,8 +101,11 @@ type Evidence struct {
 	Op     string `json:"op,omitempty"`
 	Source string `json:"source"`
 	Owner  string `json:"owner"`
-	From   Time   `json:"from"`
-	To     Time   `json:"to"`
+	// Proto and Port narrow a claim to one port.
+	Proto int  `json:"proto,omitempty"`
+	Port  int  `json:"port,omitempty"`
+	From  Time `json:"from"`
+	To    Time `json:"to"`
 	// AccuracyMillis is the uncertainty of the borders.
 	AccuracyMillis int64 `json:"accuracy_ms,omitempty"`
 	// Observed is when the source saw it.

@@ -50,7 +50,7 @@ func (a *Asker) IP(ctx context.Context, ip netip.Addr, at int64, scope string) (
 	if at == 0 {
 		at = a.now().UnixMilli()
 	}
-	scopes, err := a.scopes(ip, scope)
+	scopes, err := a.scopes(ip, at, scope)
 	if err != nil {
 		return Answers{}, err
 	}
@@ -67,8 +67,8 @@ func (a *Asker) IP(ctx context.Context, ip netip.Addr, at int64, scope string) (
 	return out, nil
 }
 
-// scopes returns the routing domains to ask.
-func (a *Asker) scopes(ip netip.Addr, scope string) ([]string, error) {
+// scopes returns the routing domains to ask: "" is none, for a network that belongs to no domain.
+func (a *Asker) scopes(ip netip.Addr, at int64, scope string) ([]string, error) {
 	if !ip.IsValid() || ip.Zone() != "" {
 		return nil, badQuestion("%q is no address that can have an owner", ip)
 	}
@@ -79,11 +79,11 @@ func (a *Asker) scopes(ip netip.Addr, scope string) ([]string, error) {
 		return []string{scope}, nil
 	}
 	if a.Fold == nil {
-		return a.scopesByStore(ip), nil
+		return a.scopesByStore(ip, at), nil
 	}
 	var out []string
 	for _, sc := range a.Fold.Scopes() {
-		if _, ok := a.Fold.Address(sc, ip); ok {
+		if _, ok := a.Fold.Address(sc, ip); ok || a.Store.ClaimsPorts(a.Store.Scope(sc), ip) {
 			if out = append(out, sc); len(out) == maxScopes {
 				return out, nil
 			}
@@ -92,14 +92,19 @@ func (a *Asker) scopes(ip netip.Addr, scope string) ([]string, error) {
 	if len(out) == 0 && metadata.IsPublic(ip) {
 		out = []string{publicScope}
 	}
-	if len(out) == 0 { // not an owner, but perhaps a network
-		for _, sc := range a.Fold.Scopes() {
-			if _, ok := a.Store.Prefix(a.Store.Scope(sc), ip); ok {
-				if out = append(out, sc); len(out) == maxScopes {
-					break
-				}
+	if len(out) > 0 {
+		return out, nil
+	}
+	w := metadata.Window{Start: at, End: at} // not an owner, but perhaps a network
+	for _, sc := range a.Fold.Scopes() {
+		if p, ok := a.Store.Prefix(a.Store.Scope(sc), ip, w); ok && p.Scope != "" {
+			if out = append(out, sc); len(out) == maxScopes {
+				break
 			}
 		}
+	}
+	if _, ok := a.Store.Prefix(metadata.NoScope, ip, w); ok && len(out) == 0 {
+		out = []string{""}
 	}
 	return out, nil
 }
@@ -108,7 +113,12 @@ const publicScope = "public"
 
 func (a *Asker) answer(ip netip.Addr, at int64, scope string) Answer {
 	sc := a.Store.Scope(scope)
-	got := a.Store.Lookup(sc, ip, metadata.Window{Start: at, End: at})
+	w := metadata.Window{Start: at, End: at}
+	got := a.Store.Lookup(sc, ip, w)
+	network, inNetwork := a.Store.Prefix(sc, ip, w)
+	if scope == "" && inNetwork {
+		got = metadata.Answer{Grade: metadata.Prefix, Reason: metadata.CIDR}
+	}
 	out := Answer{
 		IP: ip.String(), Scope: scope, At: Time(at), Grade: got.Grade.String(), Reason: got.Reason.String(), Why: why(got.Grade, got.Reason),
 		Named: got.Grade.Names(), Endpoint: a.endpoint(got.Endpoint), Workload: a.workload(got.Workload),
@@ -118,10 +128,10 @@ func (a *Asker) answer(ip netip.Addr, at int64, scope string) Answer {
 			out.Candidates = append(out.Candidates, Candidate{*e, a.workload(got.CandidateWorkloads[i])})
 		}
 	}
-	if p, ok := a.Store.Prefix(sc, ip); ok {
-		out.Network = p.CIDR.String()
-		if p.Name != "" {
-			out.Network += " " + p.Name
+	if inNetwork {
+		out.Network = network.CIDR.String()
+		if network.Name != "" {
+			out.Network += " " + network.Name
 		}
 	}
 	if a.Fold == nil {
@@ -132,10 +142,7 @@ func (a *Asker) answer(ip netip.Addr, at int64, scope string) Answer {
 		}
 		return out
 	}
-	known, ok := a.Fold.Address(scope, ip)
-	if !ok {
-		return out
-	}
+	known := a.known(scope, ip)
 	if out.Endpoint != nil {
 		for _, t := range tenuresOf(&known) {
 			if t.owner == out.Endpoint.Owner && t.holds(at) && (out.From == 0 || !t.seen) {
@@ -145,6 +152,28 @@ func (a *Asker) answer(ip netip.Addr, at int64, scope string) Answer {
 	}
 	out.Evidence, out.Truncated = a.evidence(&known, at)
 	return out
+}
+
+// known returns what is known of an address. Global IPv6 is one address whichever scope it was told in.
+func (a *Asker) known(scope string, ip netip.Addr) idlog.Address {
+	out, _ := a.Fold.Address(scope, ip)
+	if !ip.Is6() || ip.Is4In6() || !metadata.IsPublic(ip) {
+		return out
+	}
+	for _, sc := range a.Fold.Scopes() {
+		if more, ok := a.Fold.Address(sc, ip); ok && sc != scope {
+			out.Events, out.Sightings = append(out.Events, more.Events...), append(out.Sightings, more.Sightings...)
+		}
+	}
+	return out
+}
+
+// ports returns what is known of the claimed ports of an address.
+func (a *Asker) ports(scope string, ip netip.Addr) []idlog.Address {
+	if !a.Store.ClaimsPorts(a.Store.Scope(scope), ip) {
+		return nil
+	}
+	return a.Fold.Ports(scope, ip)
 }
 
 func (a *Asker) endpoint(id metadata.EndpointID) *Endpoint {
@@ -168,10 +197,17 @@ func (a *Asker) workload(id metadata.WorkloadID) *Workload {
 func (a *Asker) evidence(known *idlog.Address, at int64) (out []Evidence, truncated bool) {
 	low, high := at-nearby.Milliseconds(), at+nearby.Milliseconds()
 	owners := map[string]struct{}{}
-	for _, t := range tenuresOf(known) {
-		if t.from-t.accFrom <= high && (t.to == forever || t.to+t.accTo >= low) {
-			owners[t.owner] = struct{}{}
+	near := func(known *idlog.Address) {
+		for _, t := range tenuresOf(known) {
+			if t.from-t.accFrom <= high && (t.to == forever || t.to+t.accTo >= low) {
+				owners[t.owner] = struct{}{}
+			}
 		}
+	}
+	ports := a.ports(known.Scope, known.IP)
+	near(known)
+	for i := range ports {
+		near(&ports[i])
 	}
 	if len(owners) == 0 { // the last one before, and the first one after
 		var before, after string
@@ -184,10 +220,12 @@ func (a *Asker) evidence(known *idlog.Address, at int64) (out []Evidence, trunca
 		}
 		owners[before], owners[after] = struct{}{}, struct{}{}
 	}
-	for i := range known.Events {
-		e := &known.Events[i]
-		if _, ok := owners[e.Owner]; ok && (e.Op != event.Observe || e.End() >= low && e.Start() <= high) {
-			out = append(out, told("told", e))
+	for _, events := range append([]idlog.Address{*known}, ports...) {
+		for i := range events.Events {
+			e := &events.Events[i]
+			if _, ok := owners[e.Owner]; ok && (e.Op != event.Observe || e.End() >= low && e.Start() <= high) {
+				out = append(out, told("told", e))
+			}
 		}
 	}
 	for _, s := range known.Sightings {
@@ -200,9 +238,11 @@ func (a *Asker) evidence(known *idlog.Address, at int64) (out []Evidence, trunca
 			out = append(out, told("described", &e))
 		}
 	}
-	slices.SortFunc(out, func(a, b Evidence) int {
+	slices.SortFunc(out, func(a, b Evidence) int { // nothing is left to the order of telling
 		return cmp.Or(cmp.Compare(max(a.From, a.To*bit(a.From == 0)), max(b.From, b.To*bit(b.From == 0))), strings.Compare(a.Kind, b.Kind),
-			strings.Compare(a.Owner, b.Owner), strings.Compare(a.Op, b.Op), strings.Compare(a.Source, b.Source))
+			strings.Compare(a.Owner, b.Owner), strings.Compare(a.Op, b.Op), strings.Compare(a.Source, b.Source), cmp.Compare(a.To, b.To),
+			cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Observed, b.Observed),
+			cmp.Compare(a.AccuracyMillis, b.AccuracyMillis), strings.Compare(a.App, b.App))
 	})
 	if len(out) > maxEvidence {
 		return out[len(out)-maxEvidence:], true
@@ -220,6 +260,7 @@ func bit(b bool) Time {
 func told(kind string, e *event.Event) Evidence {
 	ev := Evidence{
 		Kind: kind, Op: string(e.Op), Source: e.Src, Owner: e.Owner, From: Time(e.Start()), To: Time(e.To), AccuracyMillis: e.Acc, Observed: Time(e.Obs),
+		Proto: e.Proto, Port: e.Port,
 	}
 	if e.Op == event.Release {
 		ev.From, ev.To = 0, Time(e.End())
@@ -232,7 +273,7 @@ func told(kind string, e *event.Event) Evidence {
 
 // History returns who ever had ip, as far as it is kept, in order of time.
 func (a *Asker) History(ctx context.Context, ip netip.Addr, scope string) (History, error) {
-	scopes, err := a.scopes(ip, scope)
+	scopes, err := a.scopes(ip, a.now().UnixMilli(), scope)
 	if err != nil {
 		return History{}, err
 	}
@@ -245,18 +286,17 @@ func (a *Asker) History(ctx context.Context, ip netip.Addr, scope string) (Histo
 			out.Tenures = append(out.Tenures, a.tenuresByStore(ip, sc)...)
 			continue
 		}
-		known, ok := a.Fold.Address(sc, ip)
-		if !ok {
-			continue
-		}
-		for _, t := range tenuresOf(&known) {
-			if len(out.Tenures) == maxTenures {
-				out.Truncated = true
-				return out, nil
+		known, _ := a.Fold.Address(sc, ip)
+		for _, known := range append([]idlog.Address{known}, a.ports(sc, ip)...) {
+			for _, t := range tenuresOf(&known) {
+				if len(out.Tenures) == maxTenures {
+					out.Truncated = true
+					return out, nil
+				}
+				row := tenureOf(&known, &t)
+				row.Workload = a.ran(&known, &t)
+				out.Tenures = append(out.Tenures, row)
 			}
-			row := tenureOf(&known, &t)
-			row.Workload = a.ran(&known, &t)
-			out.Tenures = append(out.Tenures, row)
 		}
 	}
 	return out, nil
@@ -325,7 +365,8 @@ func (a *Asker) Workload(ctx context.Context, app string, from, to int64) (Histo
 		return true
 	})
 	slices.SortFunc(out.Tenures, func(a, b Tenure) int {
-		return cmp.Or(strings.Compare(a.Scope, b.Scope), strings.Compare(a.IP, b.IP), cmp.Compare(a.From, b.From), strings.Compare(a.Owner, b.Owner))
+		return cmp.Or(strings.Compare(a.Scope, b.Scope), strings.Compare(a.IP, b.IP), cmp.Compare(a.From, b.From), strings.Compare(a.Owner, b.Owner),
+			cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port), strings.Compare(a.Kind, b.Kind), cmp.Compare(a.To, b.To))
 	})
 	return out, err
 }
@@ -381,7 +422,10 @@ func (a *Asker) Diff(ctx context.Context, scope string, from, to int64) (Diff, e
 		}
 		out.Changes = append(out.Changes, a.change(&changed[i], from, to))
 	}
-	slices.SortFunc(out.Changes, func(a, b Change) int { return strings.Compare(a.IP, b.IP) })
+	owners := func(a, b ChangeOwner) int { return strings.Compare(a.Owner, b.Owner) }
+	slices.SortFunc(out.Changes, func(a, b Change) int {
+		return cmp.Or(strings.Compare(a.IP, b.IP), slices.CompareFunc(a.Before, b.Before, owners), slices.CompareFunc(a.After, b.After, owners))
+	})
 	return out, nil
 }
 

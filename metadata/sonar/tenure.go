@@ -76,7 +76,7 @@ func tenuresOf(a *idlog.Address) []tenure {
 		out = append(out, tenure{owner: eniPrefix + s.ENI, from: s.Start, to: s.End + 1000, seen: true, sources: []string{"traffic"}})
 	}
 	slices.SortFunc(out, func(a, b tenure) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), strings.Compare(a.owner, b.owner))
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), strings.Compare(a.owner, b.owner), cmp.Compare(bit(a.seen), bit(b.seen)))
 	})
 	return out
 }
@@ -87,6 +87,8 @@ func endOf(b *event.Event, events []event.Event, sights []sight) (to, acc int64)
 	end := func(at, a int64) {
 		if at > from && at < own {
 			own, acc = at, a
+		} else if at == own {
+			acc = max(acc, a)
 		}
 	}
 	for i := range events {
@@ -127,7 +129,7 @@ func endOf(b *event.Event, events []event.Event, sights []sight) (to, acc int64)
 // unite makes one of those of one owner that overlap or touch.
 func unite(list []tenure) []tenure {
 	slices.SortFunc(list, func(a, b tenure) int {
-		return cmp.Or(strings.Compare(a.owner, b.owner), cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to))
+		return cmp.Or(strings.Compare(a.owner, b.owner), cmp.Compare(a.from, b.from), cmp.Compare(a.accFrom, b.accFrom), cmp.Compare(a.to, b.to))
 	})
 	n := 0
 	for i, t := range list {
@@ -142,12 +144,15 @@ func unite(list []tenure) []tenure {
 		}
 		if t.to > last.to {
 			last.to, last.accTo = t.to, t.accTo
+		} else if t.to == last.to {
+			last.accTo = max(last.accTo, t.accTo)
 		}
 		for _, src := range t.sources {
 			if !slices.Contains(last.sources, src) {
 				last.sources = append(last.sources, src)
 			}
 		}
+		slices.Sort(last.sources)
 	}
 	return list[:min(n+1, len(list))]
 }
@@ -179,7 +184,7 @@ type version struct {
 	wl              *event.Workload
 }
 
-// versionsOf returns what was told of owners' workloads, in order of time, one for each time.
+// versionsOf returns what was told of an owner's workload, in order of time, one for each time from which it was another one.
 func versionsOf(events []event.Event, owner string) []version {
 	var out []version
 	for i := range events {
@@ -188,16 +193,23 @@ func versionsOf(events []event.Event, owner string) []version {
 		}
 	}
 	slices.SortFunc(out, func(a, b version) int {
-		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.rver, b.rver), cmp.Compare(a.obs, b.obs), strings.Compare(a.src, b.src))
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.rver, b.rver), cmp.Compare(a.obs, b.obs), strings.Compare(a.src, b.src),
+			compareWorkloads(a.wl, b.wl))
 	})
 	n := 0
 	for i := range out {
-		if i+1 == len(out) || out[i+1].from != out[i].from { // of equal times the last one counts
+		last := i+1 == len(out) || out[i+1].from != out[i].from // of equal times the last one counts
+		if last && (n == 0 || compareWorkloads(out[n-1].wl, out[i].wl) != 0) {
 			out[n] = out[i]
 			n++
 		}
 	}
 	return out[:n]
+}
+
+func compareWorkloads(a, b *event.Workload) int {
+	return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(a.AppSource, b.AppSource), strings.Compare(a.Cluster, b.Cluster),
+		strings.Compare(a.Account, b.Account), strings.Compare(a.VPC, b.VPC), strings.Compare(a.Region, b.Region), strings.Compare(a.Team, b.Team))
 }
 
 // workloadAt returns what ran at t, nil when nothing is known of that time.

@@ -9,10 +9,10 @@ import (
 
 // What an Asker without a fold says: a worker keeps no evidence, only what follows from it.
 
-// scopesByStore returns the routing domains that know ip.
-func (a *Asker) scopesByStore(ip netip.Addr) []string {
+// scopesByStore returns the routing domains that know ip, or know at least a network around it at a time.
+func (a *Asker) scopesByStore(ip netip.Addr, at int64) []string {
 	var out []string
-	for _, sc := range a.Store.ScopesOf(ip, maxScopes) {
+	for _, sc := range a.Store.ScopesOf(ip, at, maxScopes) {
 		out = append(out, a.Store.ScopeName(sc))
 	}
 	if len(out) == 0 && metadata.IsPublic(ip) {
