@@ -66,10 +66,8 @@ func (s *Source) Run(ctx context.Context) error {
 	if s.started.Swap(true) {
 		return errors.New("BUG: Run of a file source was called twice")
 	}
-	paths, err := s.list()
-	if err != nil {
-		return err
-	}
+	paths, missing := s.list()
+	s.m.failed.Add(float64(len(missing)))
 	failures := make([]error, len(paths))
 	var files errgroup.Group
 	files.SetLimit(s.cfg.Concurrency)
@@ -87,21 +85,25 @@ func (s *Source) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	err = files.Wait()
-	return errors.Join(append(failures, err, ctx.Err())...)
+	err := files.Wait()
+	return errors.Join(append(append(missing, failures...), err, ctx.Err())...)
 }
 
-// list turns the paths into files. A path that is named must exist; in a directory, what is hidden or no regular file is passed by.
-func (s *Source) list() ([]string, error) {
-	var out []string
+// list turns the paths into files, and says which of them cannot be listed. A path that is named must exist; in a directory, what is
+// hidden or no regular file is passed by.
+func (s *Source) list() (out []string, missing []error) {
 	for _, root := range s.cfg.Paths {
 		if root == Stdin {
 			out = append(out, Stdin)
 			continue
 		}
-		err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if err != nil {
-				return err
+				if pe, ok := errors.AsType[*fs.PathError](err); ok {
+					err = pe.Err
+				}
+				missing = append(missing, fmt.Errorf("list %q: %w", p, err))
+				return nil
 			}
 			hidden := p != root && strings.HasPrefix(d.Name(), ".")
 			switch {
@@ -111,12 +113,9 @@ func (s *Source) list() ([]string, error) {
 				out = append(out, p)
 			}
 			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list %q: %w", root, err)
-		}
+		}) // every error is among the missing
 	}
-	return out, nil
+	return out, missing
 }
 
 // Taken is how many bytes of the files, as they lie on disk, have been read so far. Any goroutine may ask.

@@ -274,8 +274,12 @@ func TestOneBadFileDoesNotCostTheOthers(t *testing.T) {
 	if got := len(s.lines[bad]); got == 0 {
 		t.Error("nothing of the truncated file was delivered")
 	}
-	if _, err := run(t, t.Context(), newSink(), "", nil, filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+	s = newSink()
+	if _, err := run(t, t.Context(), s, "", nil, filepath.Join(dir, "none"), good); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "none") {
 		t.Errorf("Run of a missing path = %v", err)
+	}
+	if got := len(s.lines[good]); got != 1 {
+		t.Errorf("%d lines of the file beside a missing one", got)
 	}
 }
 

@@ -109,7 +109,11 @@ func (b *Blocks) Next() (Block, error) {
 			return Block{}, b.err // what is left may be half a line
 		case target == b.limit:
 			b.scan = jsonScan{}
-			return b.hand(min(len(b.buf), b.limit), true), nil
+			n := min(len(b.buf), b.limit)
+			if i := bytes.LastIndexByte(b.buf[:n], '\n'); i >= 0 {
+				n = i + 1 // the value may be a broken one, and whole ones follow it in lines of their own
+			}
+			return b.hand(n, true), nil
 		}
 		target = min(2*target, b.limit)
 	}

@@ -29,7 +29,10 @@ func OpenFile(raw io.ReadCloser, from int64, size, limit int, isHeader func([]by
 // Next returns the next piece, as Pieces says.
 func (f *File) Next() (Block, error) {
 	b, err := f.blocks.Next()
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("cut off after %d bytes of text: %w", f.blocks.Offset(), err)
+	case err != nil && !errors.Is(err, io.EOF):
 		err = fmt.Errorf("after %d bytes of text: %w", f.blocks.Offset(), err)
 	}
 	return b, err

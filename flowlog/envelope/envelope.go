@@ -14,7 +14,8 @@
 //   - anything else is a raw line; a header line is not returned but stays in force for the rest of the payload
 //
 // A message or record that is faulty in itself is still returned, for the decoder to reject: one bad line never costs its
-// neighbours. A fault of the envelope ends the payload; the lines before it were good and count.
+// neighbours. A faulty envelope costs what is left of it, and reading goes on with the next one; Err tells at the end. A fault
+// of the bytes around the text ends the payload. The lines before a fault were good and count.
 package envelope
 
 import (
@@ -110,7 +111,8 @@ type Reader struct {
 
 	data  []byte
 	child *Reader
-	fault *FaultError
+	// fault ended the payload; passed is the first one that did not.
+	fault, passed *FaultError
 }
 
 // state is where Next goes on.
@@ -155,7 +157,7 @@ func (r *Reader) start(payload []byte, src io.Reader) {
 	}
 	r.left, r.layers = r.maxInflated, 0
 	r.window.release(r.windowSize)
-	r.state, r.fault = stateText, nil
+	r.state, r.fault, r.passed = stateText, nil, nil
 	r.meta, r.kind, r.line, r.size = Meta{}, KindLine, nil, 0
 	r.id, r.time, r.hasHeader = r.id[:0], 0, false
 	r.lines, r.newlines, r.number, r.controls = 0, 0, 0, 0
@@ -168,7 +170,7 @@ func (r *Reader) start(payload []byte, src io.Reader) {
 	}
 }
 
-// Next moves to the next line. It is false at the end and at a fault; Err tells which.
+// Next moves to the next line. It is false at the end and at a fault that ends the payload; Err tells which.
 func (r *Reader) Next() bool {
 	for r.fault == nil {
 		emitted := false
@@ -202,6 +204,15 @@ func (r *Reader) fail(fault Fault, detail string, err error) {
 		return
 	}
 	r.fault = &FaultError{Fault: fault, Offset: r.window.offset(), Detail: detail, Err: err}
+}
+
+// pass notes a fault that costs no more than the value it is in. The first one is told.
+func (r *Reader) pass(f *FaultError) {
+	if r.passed == nil {
+		r.passed = f
+		return
+	}
+	r.passed.More += 1 + f.More
 }
 
 // at is the reader of the present line: of the payload, or of a record inside it.
@@ -263,10 +274,14 @@ func (r *Reader) Controls() int { return r.controls }
 // Inflated is the number of bytes that came out of gzip so far.
 func (r *Reader) Inflated() int64 { return r.maxInflated - r.left }
 
-// Err is why the payload ended early, a *FaultError; nil at its ordinary end. Lines before the fault were good and count.
+// Err is what was wrong with the payload, a *FaultError: why it ended early, else the first of the envelopes of which something
+// was passed over; nil when all of it was read. It is final once Next is false. The lines that were returned are good and count.
 func (r *Reader) Err() error {
-	if r.fault == nil {
-		return nil
+	switch {
+	case r.fault != nil:
+		return r.fault
+	case r.passed != nil:
+		return r.passed
 	}
-	return r.fault
+	return nil
 }

@@ -322,13 +322,13 @@ func TestFaults(t *testing.T) {
 	f("unknown type", append(message(t, "x", lineA), `{"messageType":"NEWS_MESSAGE","logEvents":[{"message":"b"}]}`...), FaultUnknownMessageType, lineA)
 	f("no type", []byte(`{"logGroup":"g","logEvents":[{"message":"b"}]}`), FaultUnknownMessageType)
 	f("cut JSON", two[:len(two)-3100], FaultBadJSON, lineA, lineB)
-	f("bad JSON in an envelope", []byte(`{"messageType":"DATA_MESSAGE","owner":"","logGroup":"","logStream":"","logEvents":[{"message":"a"},{"message":"b"}x`+"\n"+string(two)), FaultBadJSON, "a", "b")
+	f("bad JSON in an envelope", []byte(`{"messageType":"DATA_MESSAGE","owner":"","logGroup":"","logStream":"","logEvents":[{"message":"a"},{"message":"b"}x`+"\n"+string(two)), FaultBadJSON, "a", "b", lineA, lineB, string(noise))
 	f("control character", []byte("{\"messageType\":\"DATA_MESSAGE\",\"owner\":\"\",\"logGroup\":\"\",\"logStream\":\"\",\"logEvents\":[{\"message\":\"a\"},{\"message\":\"b\n\"}]}"), FaultBadJSON, "a")
 	f("cut object", []byte(`{"message":"a"`), FaultBadJSON)
 	f("deep", []byte(`{"messageType":"DATA_MESSAGE","x":`+strings.Repeat("[", 1000)), FaultBadJSON)
 	f("cut raw line in gzip", zip(t, []byte(lineA+"\n"+string(noise)))[:1500], FaultTruncatedGzip, lineA)
 	f("bad base64 in Firehose", []byte(`{"records":[{"data":"YQ=="},{"data":"?"}]}`), FaultBadBase64, "a")
-	f("bad record in Firehose", []byte(`{"records":[{"data":"`+base64.StdEncoding.EncodeToString(good[:len(good)-4])+`"},{"data":"YQ=="}]}`), FaultTruncatedGzip, lineA)
+	f("bad record in Firehose", []byte(`{"records":[{"data":"`+base64.StdEncoding.EncodeToString(good[:len(good)-4])+`"},{"data":"YQ=="}]}`), FaultTruncatedGzip, lineA, "a")
 
 	for _, fault := range Faults() {
 		if fault.String() == "" {
@@ -338,6 +338,66 @@ func TestFaults(t *testing.T) {
 	r.ResetReader(io.MultiReader(strings.NewReader("a\nb"), iotest.ErrReader(errors.New("disk on fire"))))
 	if all := texts(collect(t, r)); len(all) != 1 || !strings.Contains(fmt.Sprint(r.Err()), "disk on fire") {
 		t.Errorf("%q, %v", all, r.Err())
+	}
+}
+
+// TestFaultyEnvelopeCostsNoNeighbour puts one faulty envelope between two good ones.
+func TestFaultyEnvelopeCostsNoNeighbour(t *testing.T) {
+	r := NewReader(1<<20, 0)
+	before, after := string(message(t, "eni-1", lineA)), string(message(t, "eni-2", lineB))
+	f := func(name, faulty string, want Fault, more int, lines ...string) {
+		t.Helper()
+		for _, glue := range []string{"", "\n"} {
+			all, err := read(t, r, []byte(before+glue+faulty+glue+after))
+			if fe, ok := errors.AsType[*FaultError](err); !ok || fe.Fault != want || fe.More != more {
+				t.Errorf("%s: %v, want %s and %d more", name, err, want, more)
+			}
+			if diff := cmp.Diff(append(append([]string{lineA}, lines...), lineB), texts(all)); diff != "" {
+				t.Errorf("%s, glued with %q: %s", name, glue, diff)
+			}
+			if last := all[len(all)-1]; last.Stream != "eni-2" {
+				t.Errorf("%s: the last line is of %q", name, last.Stream)
+			}
+		}
+	}
+	const rest = `"owner":"o","logGroup":"g","logStream":"s","logEvents":[{"id":"1","message":"b"}]}`
+	f("unknown type", `{"messageType":"NEWS_MESSAGE",`+rest, FaultUnknownMessageType, 0)
+	f("type is null", `{"messageType":null,`+rest, FaultUnknownMessageType, 0)
+	f("unknown type at the end", strings.TrimSuffix("{"+rest, "}")+`,"messageType":"NEWS_MESSAGE"}`, FaultUnknownMessageType, 0)
+	f("no type", "{"+rest, FaultUnknownMessageType, 0)
+	f("two of unknown type", strings.Repeat(`{"messageType":"NEWS_MESSAGE",`+rest, 2), FaultUnknownMessageType, 1)
+	f("bad JSON", `{"messageType":"DATA_MESSAGE",`+strings.Replace(rest, `}]`, `},{"message":"c" 1}]`, 1), FaultBadJSON, 0, "b")
+	f("bad JSON before the type", `{"messageType":"DATA_MESSAGE","logEvents":[{"message":"b"}],"owner" 1}`, FaultBadJSON, 0)
+	f("cut in a message", `{"messageType":"DATA_MESSAGE",`+rest[:strings.LastIndex(rest, `b"`)+1], FaultBadJSON, 0)
+	f("bad record of Firehose", `{"records":[{"data":"YQ=="},{"data":"?"},{"data":"Yg=="}]}`, FaultBadBase64, 0, "a", "b")
+	f("bad JSON of Firehose", `{"records":[{"data":"YQ=="},{"data" 1},{"data":"Yg=="}]}`, FaultBadJSON, 0, "a")
+}
+
+// TestNoEvent has values among the events that are none: each is one rejected line.
+func TestNoEvent(t *testing.T) {
+	all, err := read(t, NewReader(0, 0), []byte(`{"messageType":"DATA_MESSAGE","owner":"","logGroup":"g","logStream":"","logEvents":[{"message":"a"},null,"x",[1],{"message":"b"}]}`))
+	want := []got{
+		{Line: "a", Group: "g", Number: 1, Size: 1},
+		{Line: "null", Group: "g", Number: 2, Size: 4, Kind: KindMalformed},
+		{Line: `"x"`, Group: "g", Number: 3, Size: 3, Kind: KindMalformed},
+		{Line: "[1]", Group: "g", Number: 4, Size: 3, Kind: KindMalformed},
+		{Line: "b", Group: "g", Number: 5, Size: 1},
+	}
+	if diff := cmp.Diff(want, all); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
+	}
+}
+
+// TestBOMBehindAnotherFile has the byte order mark of a file that was appended to another: its header must hold.
+func TestBOMBehindAnotherFile(t *testing.T) {
+	all, err := read(t, NewReader(0, 0), []byte("version srcaddr\n1 a\n\ufeffversion dstaddr\r\n1 b\n\ufeff{\"message\":\"c\"}\n"))
+	want := []got{
+		{Line: "1 a", Header: "version srcaddr", Number: 2, Size: 3},
+		{Line: "1 b", Header: "version dstaddr", Number: 4, Size: 3},
+		{Line: "c", Number: 5, Size: 1},
+	}
+	if diff := cmp.Diff(want, all); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
 	}
 }
 

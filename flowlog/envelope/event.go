@@ -8,15 +8,15 @@ func (r *Reader) event() bool {
 		r.first, r.state = false, stateMembers
 		return false
 	}
-	if err == nil && c != '{' {
-		err = errValue
-	}
 	if err != nil {
 		return r.malformed(err)
 	}
 	r.first = false
 	r.kind, r.id, r.time = KindLine, r.id[:0], 0
 	r.meta.Account, r.meta.Region = "", ""
+	if c != '{' {
+		return r.noEvent(c)
+	}
 	if r.usualEvent() {
 		return true
 	}
@@ -68,6 +68,17 @@ func (r *Reader) event() bool {
 	} else {
 		r.takeMessage(size)
 	}
+	return true
+}
+
+// noEvent passes a value among the events that is none. It is one rejected line.
+func (r *Reader) noEvent(c byte) bool {
+	w := &r.window
+	w.keep(r.windowSize)
+	if err := w.skip(c); err != nil {
+		return r.malformed(err)
+	}
+	r.rawObject()
 	return true
 }
 

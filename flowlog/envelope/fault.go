@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// Fault is why a payload ended early. Its String is a metric label.
+// Fault is why a payload was not read whole. Its String is a metric label.
 type Fault uint8
 
 // The faults of payloads.
@@ -75,22 +75,28 @@ func (f Fault) String() string {
 	}
 }
 
-// FaultError says why and where a payload ended early.
+// FaultError says why and where a payload was not read whole.
 type FaultError struct {
 	Fault Fault
 	// Offset is the place in the text: in the inflated bytes of a compressed payload.
 	Offset int64
 	Detail string
+	// More is how many further faults were passed over.
+	More int
 	// Err is the cause, nil when there is none below.
 	Err error
 }
 
 // Error returns for example `bad_json at byte 1024: logEvents: want "," or "]", have "x"`.
 func (e *FaultError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%s at byte %d: %s: %v", e.Fault, e.Offset, e.Detail, e.Err)
+	more := ""
+	if e.More > 0 {
+		more = fmt.Sprintf(", and %d more", e.More)
 	}
-	return fmt.Sprintf("%s at byte %d: %s", e.Fault, e.Offset, e.Detail)
+	if e.Err != nil {
+		return fmt.Sprintf("%s at byte %d: %s: %v%s", e.Fault, e.Offset, e.Detail, e.Err, more)
+	}
+	return fmt.Sprintf("%s at byte %d: %s%s", e.Fault, e.Offset, e.Detail, more)
 }
 
 // Unwrap returns the cause.

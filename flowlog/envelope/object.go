@@ -16,6 +16,7 @@ type object struct {
 	// seen has the describing keys of an envelope that were read.
 	seen       members
 	control    bool
+	foreign    bool // of a messageType that is none of CloudWatch's
 	message    bool // lineBuf holds its message, of messageSize bytes
 	ahead      bool // reading ahead for what describes logEvents
 	messageLen int
@@ -201,13 +202,18 @@ func (r *Reader) messageType(c byte) error {
 	if err := r.describe(&r.meta.MessageType, hasMessageType, c); err != nil {
 		return err
 	}
+	o := &r.object
+	o.control, o.foreign = false, false
 	switch r.meta.MessageType {
 	case "DATA_MESSAGE":
-		r.object.control = false
 	case "CONTROL_MESSAGE":
-		r.object.control = true
+		o.control = true
 	default:
-		r.fail(FaultUnknownMessageType, fmt.Sprintf("messageType %.40q, want DATA_MESSAGE or CONTROL_MESSAGE", r.meta.MessageType), nil)
+		o.foreign = true
+		r.pass(&FaultError{
+			Fault: FaultUnknownMessageType, Offset: r.window.offset(),
+			Detail: fmt.Sprintf("messageType %.40q, want DATA_MESSAGE or CONTROL_MESSAGE", r.meta.MessageType),
+		})
 	}
 	return nil
 }
@@ -217,7 +223,7 @@ func (r *Reader) messageType(c byte) error {
 func (r *Reader) logEvents() error {
 	w, o := &r.window, &r.object
 	o.kind = objectEnvelope
-	if o.ahead || o.control {
+	if o.ahead || o.control || o.foreign {
 		return w.skip('[')
 	}
 	if o.seen != describing {
@@ -229,16 +235,21 @@ func (r *Reader) logEvents() error {
 		}
 		o.ahead = false
 		switch {
-		case r.fault != nil:
-			return nil //nolint:nilerr // the fault has been set, and goes before what it made of the text
-		case w.lost:
-			r.fail(FaultUnorderedEnvelope, "logEvents come before messageType, owner, logGroup and logStream, by more than 16 MiB", nil)
-			return nil
+		case r.fault != nil || r.state != stateMembers:
+			return nil //nolint:nilerr // the fault has been told, and goes before what it made of the text
 		case err != nil:
 			return err
+		case w.lost:
+			r.pass(&FaultError{
+				Fault: FaultUnorderedEnvelope, Offset: w.offset(),
+				Detail: "logEvents come before messageType, owner, logGroup and logStream, by more than 16 MiB",
+			})
+			return r.passObject()
+		case o.foreign:
+			return r.passObject()
 		case o.seen&hasMessageType == 0:
-			r.fail(FaultUnknownMessageType, "logEvents without messageType", nil)
-			return nil
+			r.pass(&FaultError{Fault: FaultUnknownMessageType, Offset: w.offset(), Detail: "logEvents without messageType"})
+			return r.passObject()
 		}
 		o.seen = describing // what is not there will not come
 		w.pos, w.mark = w.mark, -1
@@ -249,6 +260,12 @@ func (r *Reader) logEvents() error {
 	w.mark = -1
 	w.pos++
 	r.first, r.state = true, stateEvents
+	return nil
+}
+
+// passObject leaves an object that was read to its end, and of which nothing is used.
+func (r *Reader) passObject() error {
+	r.window.mark, r.state = -1, stateText
 	return nil
 }
 
@@ -274,6 +291,8 @@ func (r *Reader) endObject() bool {
 	return true
 }
 
+const recordData = "data of a Firehose record"
+
 // firehose reads one of the records of Firehose's HTTP form and starts on its data.
 func (r *Reader) firehose() {
 	w := &r.window
@@ -286,7 +305,7 @@ func (r *Reader) firehose() {
 		err = errValue
 	}
 	if err != nil {
-		r.fail(FaultBadJSON, r.object.kind.String(), err)
+		r.malformed(err)
 		return
 	}
 	r.first = false
@@ -319,17 +338,17 @@ func (r *Reader) firehose() {
 	}
 	switch {
 	case err != nil:
-		r.fail(FaultBadJSON, r.object.kind.String(), err)
+		r.malformed(err)
 		return
 	case size > maxRecordData:
-		r.fail(FaultBomb, "data of a Firehose record", errors.New("more than 16 MiB"))
+		r.pass(&FaultError{Fault: FaultBomb, Offset: w.offset(), Detail: recordData, Err: errors.New("more than 16 MiB")})
 		return
 	case size < 0:
 		return
 	}
 	n, err := base64.StdEncoding.Decode(r.data, bytes.TrimSpace(r.data))
 	if err != nil {
-		r.fail(FaultBadBase64, "data of a Firehose record", err)
+		r.pass(&FaultError{Fault: FaultBadBase64, Offset: w.offset(), Detail: recordData, Err: err})
 		return
 	}
 	if r.child == nil {
@@ -348,7 +367,11 @@ func (r *Reader) fromChild() bool {
 	}
 	r.left = r.child.left
 	r.controls += r.child.controls
-	r.fault = r.child.fault
+	for _, f := range []*FaultError{r.child.passed, r.child.fault} {
+		if f != nil {
+			r.pass(f)
+		}
+	}
 	r.state = stateRecords
 	return false
 }

@@ -21,6 +21,10 @@ func (r *Reader) text() bool {
 			w.pos++
 		}
 		if w.pos < len(w.buf) {
+			if w.buf[w.pos] == magicBOM[0] && w.have(len(magicBOM)) && bytes.HasPrefix(w.buf[w.pos:], []byte(magicBOM)) {
+				w.pos += len(magicBOM) // of a file that stands behind another
+				continue
+			}
 			break
 		}
 		if !w.more() {
@@ -121,12 +125,18 @@ func (r *Reader) longLine() bool {
 	return true
 }
 
-// malformed deals with a JSON object that can't be read. An envelope is a fault of the payload. Anything else ends at its
-// line end, as one bad line among others; without a line end nobody can tell where it would, so that is a fault too.
+// malformed deals with a JSON object that can't be read. An envelope is a fault of the payload, which goes on where the next
+// object begins. Anything else ends at its line end, as one bad line among others; without a line end nobody can tell where it
+// would, so that is a fault too.
 func (r *Reader) malformed(err error) bool {
 	w := &r.window
-	if r.object.kind != objectPlain || errors.Is(err, errEnd) {
+	if errors.Is(err, errEnd) {
 		r.fail(FaultBadJSON, r.object.kind.String(), err)
+		return false
+	}
+	if r.object.kind != objectPlain {
+		r.pass(&FaultError{Fault: FaultBadJSON, Offset: w.offset(), Detail: r.object.kind.String(), Err: err})
+		r.resync()
 		return false
 	}
 	offset := w.offset()
@@ -145,6 +155,35 @@ func (r *Reader) malformed(err error) bool {
 	r.rawObject()
 	r.state = stateText
 	return true
+}
+
+// resync goes to the next object after a broken envelope: one that begins a line, or a CloudWatch message as CloudWatch writes it.
+// Inside a value neither can be: JSON has no line ends in strings, and quotes there have a backslash before them.
+func (r *Reader) resync() {
+	const line, message = "\n{", `{"messageType"`
+	w := &r.window
+	w.mark = -1
+	r.state = stateText
+	w.pos = max(0, w.pos-behind) // the value's fault may be that the next one has begun
+	for {
+		b := w.buf[w.pos:]
+		at := bytes.Index(b, []byte(line))
+		if i := bytes.Index(b, []byte(message)); i >= 0 && (at < 0 || i < at) {
+			at = i
+		}
+		if at >= 0 {
+			r.newlines += int64(bytes.Count(b[:at], []byte{'\n'}))
+			w.pos += at
+			return
+		}
+		passed := max(0, len(b)-len(message)+1)
+		r.newlines += int64(bytes.Count(b[:passed], []byte{'\n'}))
+		w.pos += passed
+		if !w.more() {
+			w.pos = len(w.buf)
+			return // what is wrong with the source, if anything, is told between the values
+		}
+	}
 }
 
 // rawObject makes the text of the object up to the present place the present line.

@@ -93,9 +93,12 @@ func (w *window) more() bool {
 	return false
 }
 
+// behind is how many bytes before pos stay in buf, as far as they ever were: resync looks at them.
+const behind = len("\n{")
+
 // slide drops what is before pos and the mark.
 func (w *window) slide() {
-	from := w.pos
+	from := max(0, w.pos-behind)
 	if w.mark >= 0 {
 		from = min(from, w.mark)
 		w.mark -= from
