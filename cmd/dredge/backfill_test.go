@@ -157,6 +157,11 @@ func TestBackfill(t *testing.T) {
 	if err := runBackfill(t.Context(), dry, forgotten, testClients(c), &plan, io.Discard); err == nil || !strings.Contains(err.Error(), "identity.store.retention is 24h0m0s") {
 		t.Errorf("a dry run of what would be refused: %v", err)
 	}
+	sizeless := c // a file without a ledger or queues is not judged by what they need
+	sizeless.S3.LedgerTable, sizeless.S3.Gather.MaxBytes, sizeless.S3.Gather.MaxFiles = "", 0, 0
+	if err := runBackfill(t.Context(), dry, sizeless, testClients(c), &plan, io.Discard); err == nil || !strings.Contains(err.Error(), "s3.gather.max_bytes: 0 must be from 1") {
+		t.Errorf("a dry run of mouthfuls without a size: %v", err)
+	}
 	one := o
 	one.accounts, one.out = []string{"222222222222"}, filepath.Join(t.TempDir(), "one.jsonl")
 	if said, err := run(one); err != nil || !strings.Contains(said, "lines 30,") {

@@ -22,6 +22,15 @@ type BackfillConfig struct {
 	Run string
 }
 
+// Validate returns all that is wrong with what c selects and with how mouthfuls are formed: what Plan needs.
+func (c BackfillConfig) Validate() error {
+	errs := []error{c.Selection.Validate()}
+	for _, err := range c.S3.Gather.faults() {
+		errs = append(errs, fmt.Errorf("s3.%w", err))
+	}
+	return errors.Join(errs...)
+}
+
 // Backfill forms mouthfuls of files that lie in S3 already, and reads them as a Worker does, without queues. What it has read stands in
 // the ledger, apart from what is announced: when it ends early, or dies, another goes on, and several may work at once.
 type Backfill struct {
@@ -40,7 +49,7 @@ var runName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,32}$`)
 
 // NewBackfill checks cfg and deps. deps.SQS is not used.
 func NewBackfill(cfg BackfillConfig, lister Lister, d WorkerDeps) (*Backfill, error) {
-	errs := []error{cfg.Validate()}
+	errs := []error{cfg.Selection.Validate()}
 	if !runName.MatchString(cfg.Run) {
 		errs = append(errs, fmt.Errorf("--run: %q must have 1 to 32 letters, digits, dots, dashes and underscores", cfg.Run))
 	}
@@ -76,7 +85,7 @@ type Plan struct {
 	ByAccount, ByRegion, ByDay map[string]int64
 }
 
-// Plan lists the selected files and reads none.
+// Plan lists the selected files and reads none. c must be valid.
 func (c BackfillConfig) Plan(ctx context.Context, lister Lister) (Plan, error) {
 	p := Plan{ByAccount: map[string]int64{}, ByRegion: map[string]int64{}, ByDay: map[string]int64{}}
 	n, err := c.list(ctx, lister, c.S3.Gather, func(o Object) error {

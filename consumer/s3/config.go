@@ -100,7 +100,29 @@ func (c Config) Validate() error {
 	if c.Retention < 24*time.Hour || c.Retention > 366*24*time.Hour {
 		fault("retention: %s is outside 24h to 8784h; 504h is the default", c.Retention)
 	}
-	g := c.Gather
+	errs = append(errs, c.Gather.faults()...)
+	w := c.Work
+	if w.Slots < 0 || w.Slots > 64 {
+		fault("work.slots: %d must be from 0 to 64; 2 is the default", w.Slots)
+	}
+	if w.Files < 1 || w.Files > 64 {
+		fault("work.files: %d must be from 1 to 64; 2 is the default", w.Files)
+	}
+	if w.Visibility < 10*time.Second || w.Visibility > 6*time.Hour {
+		fault("work.visibility: %s is outside 10s to 6h; 2m is the default", w.Visibility)
+	}
+	if w.MaxTries < 1 || w.MaxTries > 100 {
+		fault("work.max_tries: %d must be from 1 to 100; 5 is the default", w.MaxTries)
+	}
+	if w.RetryDelay < time.Second || w.RetryDelay > time.Hour {
+		fault("work.retry_delay: %s is outside 1s to 1h; 30s is the default", w.RetryDelay)
+	}
+	return errors.Join(errs...)
+}
+
+// faults are what is wrong with how mouthfuls are formed, which a backfill does too. The queue is the Config's to judge.
+func (g GatherConfig) faults() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if g.MaxBytes < 1 || g.MaxBytes > 1<<40 {
 		fault("gather.max_bytes: %d must be from 1 to 1099511627776; 1073741824 is the default", g.MaxBytes)
 	}
@@ -122,21 +144,5 @@ func (c Config) Validate() error {
 	if g.Receivers < 1 || g.Receivers > 64 {
 		fault("gather.receivers: %d must be from 1 to 64; 4 is the default", g.Receivers)
 	}
-	w := c.Work
-	if w.Slots < 0 || w.Slots > 64 {
-		fault("work.slots: %d must be from 0 to 64; 2 is the default", w.Slots)
-	}
-	if w.Files < 1 || w.Files > 64 {
-		fault("work.files: %d must be from 1 to 64; 2 is the default", w.Files)
-	}
-	if w.Visibility < 10*time.Second || w.Visibility > 6*time.Hour {
-		fault("work.visibility: %s is outside 10s to 6h; 2m is the default", w.Visibility)
-	}
-	if w.MaxTries < 1 || w.MaxTries > 100 {
-		fault("work.max_tries: %d must be from 1 to 100; 5 is the default", w.MaxTries)
-	}
-	if w.RetryDelay < time.Second || w.RetryDelay > time.Hour {
-		fault("work.retry_delay: %s is outside 1s to 1h; 30s is the default", w.RetryDelay)
-	}
-	return errors.Join(errs...)
+	return errs
 }
