@@ -48,7 +48,7 @@ type IdentityConfig struct {
 func defaultIdentity() IdentityConfig {
 	return IdentityConfig{
 		EC2: ec2.DefaultConfig(), ECS: ecs.DefaultConfig(), Names: app.DefaultConfig(), LogSettings: idlog.DefaultSettings(),
-		File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig(),
+		File: identityfile.DefaultConfig(), Geo: geo.DefaultConfig(), Kube: kube.DefaultConfig(), StartTimeout: 5 * time.Minute, Store: metadata.DefaultConfig(),
 	}
 }
 

@@ -47,17 +47,6 @@ var (
 	attachments = [][2]string{{"prod", "shared"}, {"eks", "shared"}}
 )
 
-// DefaultFormats returns the layout of every logged VPC, by its name.
-func DefaultFormats() map[string]string {
-	m := map[string]string{}
-	for _, v := range vpcSpecs {
-		if v.logged {
-			m[v.name] = v.format
-		}
-	}
-	return m
-}
-
 func isVPC(name string) bool {
 	for _, v := range vpcSpecs {
 		if v.name == name {

@@ -108,7 +108,7 @@ type Logs struct {
 	Offset StartOffset
 	// Delay is the delivery delay.
 	Delay Delay
-	// Formats overrides the layout of a VPC (by its name) as AWS field names; the defaults are those of DefaultFormats.
+	// Formats overrides the layout of a VPC (by its name) as AWS field names; the others keep that of catalog.go.
 	Formats map[string]string
 	// Envelope packs lines into payloads.
 	Envelope Envelope

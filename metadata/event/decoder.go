@@ -101,8 +101,5 @@ func (d *Decoder) readLine() ([]byte, error) {
 	}
 }
 
-// Line returns the number of the line that was read last, from 1.
-func (d *Decoder) Line() int { return d.line }
-
 // Stats returns the counts so far. Its map is the Decoder's: read it before the next Decode.
 func (d *Decoder) Stats() Stats { return d.stats }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"dredge/internal/certificate"
+	"dredge/internal/retry"
 )
 
 // Check asks the cluster whether rows can be produced as configured, and creates the topic when it is missing and may be
@@ -157,11 +158,7 @@ func (c *Config) settings(ctx context.Context, admin *kadm.Client, t keyedTopic)
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) || !c.CreateTopic || tries == unknownTopicTries {
 			return settings, err
 		}
-		pause := time.NewTimer(unknownTopicPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if retry.Sleep(ctx, unknownTopicPause) != nil {
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"dredge/internal/retry"
 	"dredge/stream"
 )
 
@@ -198,11 +199,7 @@ func (w *txWriter) recover(ctx context.Context, tx *transaction, attempted bool,
 			return
 		}
 		log.Warn().Err(err).Msg("committed position not known yet, trying again")
-		pause := time.NewTimer(w.sink.cfg.RetryBackoff)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if retry.Sleep(ctx, w.sink.cfg.RetryBackoff) != nil {
 			return
 		}
 	}

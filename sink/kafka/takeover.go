@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"dredge/internal/retry"
 	"dredge/sink"
 	"dredge/stream"
 )
@@ -129,11 +130,7 @@ func (s *Sink) record(ctx context.Context, id producerID) (value []byte, found b
 		if value, found, err = s.positions.read(ctx, id.key); !errors.Is(err, errNoCheckpoints) {
 			return value, found, err
 		}
-		pause := time.NewTimer(unknownTopicPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if retry.Sleep(ctx, unknownTopicPause) != nil {
 			return nil, false, ctx.Err()
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // Move is a change of one checkpoint that an operator wants.
@@ -43,7 +44,7 @@ func SetCheckpoint(ctx context.Context, table Table, key string, m Move) (before
 		return before, after, err
 	}
 	if before.ActualOwner() != "" {
-		if err := wait(ctx, m.Watch); err != nil {
+		if err := retry.Sleep(ctx, m.Watch); err != nil {
 			return before, after, err
 		}
 		now, err := table.Get(ctx, key)

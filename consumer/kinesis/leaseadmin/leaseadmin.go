@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // ErrInUse says that a worker renews what was to be changed.
@@ -89,7 +90,7 @@ func Watch(ctx context.Context, table Table, d time.Duration) (Survey, error) {
 	}
 	last := first
 	if d > 0 {
-		if err := wait(ctx, d); err != nil {
+		if err := retry.Sleep(ctx, d); err != nil {
 			return Survey{}, err
 		}
 		if last, err = table.List(ctx); err != nil {
@@ -125,17 +126,6 @@ func stateOf(l lease.Lease, watched, changed bool) State {
 		return Silent
 	default:
 		return Owned
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

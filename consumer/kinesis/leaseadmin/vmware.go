@@ -17,6 +17,7 @@ import (
 
 	consumer "dredge/consumer/kinesis"
 	"dredge/consumer/kinesis/lease"
+	"dredge/internal/retry"
 )
 
 // wholeRecord is the sub-sequence number that stands for all user records of an aggregated record.
@@ -56,7 +57,7 @@ func ReadVMware(ctx context.Context, api VMwareClient, table string, watch time.
 				table, ErrInUse, r.AssignedTo, r.ShardID, r.LeaseTimeout.UTC().Format(time.RFC3339))
 		}
 	}
-	if err := wait(ctx, watch); err != nil {
+	if err := retry.Sleep(ctx, watch); err != nil {
 		return nil, err
 	}
 	again, err := scanVMware(ctx, api, table)
