@@ -52,6 +52,46 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	}
 }
 
+// What the YAML library would read as something else without a word.
+func TestValuesAreNotChangedSilently(t *testing.T) {
+	f := func(yaml, env, want string) {
+		t.Helper()
+		var environ []string
+		if env != "" {
+			environ = []string{env}
+		}
+		_, err := Parse([]byte(yaml), environ)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s%s: %v, want %q", yaml, env, err, want)
+		}
+	}
+	const timestamp = "write one like 2026-01-31T00:00:00Z"
+	f("kinesis: {max_leases: 1.5}", "", `line 1: kinesis.max_leases: "1.5" is no whole number; write one`)
+	f("kinesis: {max_leases: -1.5}", "", `"-1.5" is no whole number`)
+	f("kinesis:\n  max_leases: '1.5'\n", "", `line 2: kinesis.max_leases: "1.5" is no`)
+	f("kinesis: {reads_per_second: .nan}", "", `kinesis.reads_per_second: ".nan" is no number`)
+	f("kinesis: {initial_timestamp: yesterday}", "", `kinesis.initial_timestamp: "yesterday" is no time; `+timestamp)
+	f("kinesis: {initial_timestamp: 2026-01-31T00:00:00}", "", `"2026-01-31T00:00:00" is no time; `+timestamp)
+	f("kinesis: {initial_timestamp: 5}", "", `kinesis.initial_timestamp: "5" is no time; `+timestamp)
+	f("kinesis: {streams: [{initial_timestamp: yesterday}]}", "", `kinesis.streams[0]`)
+	f("", "DREDGE_KINESIS_MAX_LEASES=1.5", `environment DREDGE_KINESIS_MAX_LEASES: "1.5" is no whole number`)
+	f("", "DREDGE_KINESIS_INITIAL_TIMESTAMP=yesterday", `environment DREDGE_KINESIS_INITIAL_TIMESTAMP: "yesterday" is no time; `+timestamp)
+	f("", "DREDGE_KINESIS_READS_PER_SECOND=.inf", `".inf" is no number`)
+	f("", "DREDGE_SINK_KAFKA_BROKERS=[", `environment DREDGE_SINK_KAFKA_BROKERS: `)
+}
+
+// A variable that is there and empty is what a template leaves of a value that nobody gave.
+func TestEmptyEnvironmentKeepsTheFile(t *testing.T) {
+	c, err := Parse([]byte("kinesis: {application: a, stream_name: s, failover_time: 20s, max_leases: 7, initial_position: AT_TIMESTAMP, initial_timestamp: 2026-01-31}"),
+		[]string{"DREDGE_KINESIS_FAILOVER_TIME=", "DREDGE_KINESIS_MAX_LEASES= ", "DREDGE_SINK_KAFKA_BROKERS=", "DREDGE_KINESIS_INITIAL_TIMESTAMP=", "DREDGE_KINESIS_READS_PER_SECOND=1.5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Kinesis.FailoverTime.Seconds() != 20 || c.Kinesis.MaxLeases != 7 || len(c.Sink.Kafka.Brokers) == 0 || c.Kinesis.ReadsPerSecond != 1.5 || c.Kinesis.InitialTimestamp.IsZero() {
+		t.Errorf("kinesis %+v, brokers %q", c.Kinesis, c.Sink.Kafka.Brokers)
+	}
+}
+
 func TestEnvironmentNamesAreUnique(t *testing.T) {
 	seen := map[string]string{}
 	for _, f := range leaves(reflect.TypeFor[Config](), "") {

@@ -88,7 +88,7 @@ func unknownKeys(node ast.Node, t reflect.Type, prefix string) []error {
 	}
 	known := fieldsOf(t)
 	for _, kv := range mappingValues(node) {
-		key := strings.Trim(kv.Key.String(), `"'`)
+		key := keyName(kv)
 		path := key
 		if prefix != "" {
 			path = prefix + "." + key
@@ -116,6 +116,9 @@ type keyError struct {
 func (e *keyError) Error() string {
 	return fmt.Sprintf("line %d: %s: unknown key; %s", e.line, e.path, e.hint)
 }
+
+// keyName is the key as it is meant, without quotes.
+func keyName(kv *ast.MappingValueNode) string { return strings.Trim(kv.Key.String(), `"'`) }
 
 func mappingValues(node ast.Node) []*ast.MappingValueNode {
 	switch n := node.(type) {

@@ -92,7 +92,7 @@ func decodeSections(body ast.Node, c *Config) []error {
 }
 
 func decodeInto(kv *ast.MappingValueNode, section reflect.Value, prefix string) []error {
-	key := strings.Trim(kv.Key.String(), `"'`)
+	key := keyName(kv)
 	path := key
 	if prefix != "" {
 		path = prefix + "." + key
@@ -112,10 +112,11 @@ func decodeInto(kv *ast.MappingValueNode, section reflect.Value, prefix string) 
 		if kv.Value.Type() == ast.NullType {
 			return nil // "key:" with nothing behind it keeps the default
 		}
-		if err := yaml.NodeToValue(kv.Value, target.Addr().Interface()); err != nil {
-			return []error{fmt.Errorf("line %d: %s: %s", kv.Key.GetToken().Position.Line, path, plainError(err))}
+		var errs []error
+		for _, fault := range decodeValue(kv.Value, target, path) {
+			errs = append(errs, fault)
 		}
-		return nil
+		return errs
 	}
 	return nil // unknown keys are reported by unknownKeys
 }
@@ -127,7 +128,7 @@ func plainError(err error) string {
 		return wrongType(wrong.Token, wrong.SrcType, wrong.DstType)
 	}
 	if wrong, ok := errors.AsType[*yaml.OverflowError](err); ok {
-		return wrong.SrcNum + " is out of range"
+		return wrong.SrcNum + " is out of range; write a smaller number"
 	}
 	text, _, _ := strings.Cut(yaml.FormatError(err, false, false), "\n")
 	if _, after, ok := strings.Cut(text, "] "); ok {
@@ -149,6 +150,7 @@ func plainError(err error) string {
 // What to write instead.
 const (
 	writeDuration = "write a number with its unit, such as 500ms, 30s, 10m or 1h"
+	writeTime     = "write one like 2026-01-31T00:00:00Z"
 	writeList     = "write [a, b], or a line with - for each"
 	writeMapping  = "write keys with their values"
 )
@@ -168,6 +170,8 @@ func wrongType(t *token.Token, have, want reflect.Type) string {
 	switch {
 	case want == reflect.TypeFor[time.Duration]():
 		return value + " is no duration; " + writeDuration
+	case want == reflect.TypeFor[time.Time]():
+		return value + " is no time; " + writeTime
 	case want.Kind() == reflect.Bool:
 		return value + " is neither true nor false; write one of them"
 	case want.Kind() == reflect.String:
@@ -206,8 +210,18 @@ func applyEnv(c *Config, environ []string) []error {
 			target.SetString(value)
 			continue
 		}
-		if err := yaml.Unmarshal([]byte(value), target.Addr().Interface()); err != nil {
+		file, err := parser.ParseBytes([]byte(value), 0)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("environment %s: %s", name, plainError(err)))
+			continue
+		}
+		for _, doc := range file.Docs {
+			if doc.Body == nil || doc.Body.Type() == ast.NullType {
+				continue // as a key with nothing behind it
+			}
+			for _, fault := range decodeValue(doc.Body, target, name) {
+				errs = append(errs, fmt.Errorf("environment %s: %s", fault.path, fault.fault))
+			}
 		}
 	}
 	return errs
