@@ -17,6 +17,7 @@ import (
 	"dredge/internal/telemetry"
 	"dredge/pipeline"
 	"dredge/row"
+	"dredge/sink/file"
 )
 
 // Config is the whole file. docs/reference/config.md is generated from it.
@@ -87,6 +88,13 @@ func (c Config) Validate() error {
 	}
 	if c.S3.Enabled() || c.S3.Gather.Queue != "" || c.S3.LedgerTable != "" {
 		errs = append(errs, under("s3", c.S3.Validate()))
+	}
+	if c.DeadLetter.Type == DeadLetterFile && c.Sink.Type == SinkFile {
+		for _, rows := range []struct{ key, path string }{{"path", c.Sink.File.Path}, {"minute_path", c.Sink.File.MinutePath}, {"late_path", c.Sink.File.LatePath}} {
+			if path := c.DeadLetter.File.Path; path != "" && path != file.Stdout && path == rows.path {
+				errs = append(errs, fmt.Errorf("dead_letter.file.path: %q is sink.file.%s too; write another file", path, rows.key))
+			}
+		}
 	}
 	if c.DeadLetter.Type == DeadLetterKafka && c.Sink.Kafka.DeadLetter.Topic == "" {
 		errs = append(errs, errors.New("sink.kafka.dead_letter.topic: is empty although dead_letter.type is kafka; write the topic's name"))

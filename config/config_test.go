@@ -74,6 +74,7 @@ func TestValuesAreNotChangedSilently(t *testing.T) {
 	f("kinesis: {initial_timestamp: 2026-01-31T00:00:00}", "", `"2026-01-31T00:00:00" is no time; `+timestamp)
 	f("kinesis: {initial_timestamp: 5}", "", `kinesis.initial_timestamp: "5" is no time; `+timestamp)
 	f("kinesis: {streams: [{initial_timestamp: yesterday}]}", "", `kinesis.streams[0]`)
+	f("sink: {file: {path: rows.jsonl, minute_path: m.jsonl}}\ndead_letter: {type: file, file: {path: m.jsonl}}", "", `dead_letter.file.path: "m.jsonl" is sink.file.minute_path too; write another file`)
 	f("", "DREDGE_KINESIS_MAX_LEASES=1.5", `environment DREDGE_KINESIS_MAX_LEASES: "1.5" is no whole number`)
 	f("", "DREDGE_KINESIS_INITIAL_TIMESTAMP=yesterday", `environment DREDGE_KINESIS_INITIAL_TIMESTAMP: "yesterday" is no time; `+timestamp)
 	f("", "DREDGE_KINESIS_READS_PER_SECOND=.inf", `".inf" is no number`)

@@ -114,6 +114,8 @@ func (c Config) Validate() error {
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Application == "" {
 		fault(`application: "" is empty; write a name, which the lease table gets too`)
+	} else if !isName(c.Application, 255) {
+		fault("application: %q is no name of a table; write up to 255 of a-z, A-Z, 0-9, dot, dash and underscore", c.Application)
 	}
 	errs = append(errs, c.validateStreams()...)
 	if err := c.TableOptions.Validate(); err != nil {

@@ -98,8 +98,17 @@ func validateStream(at, name, streamARN string) []error {
 		return []error{fmt.Errorf(`%sstream_name: "" is empty; write the stream's name, or its ARN as stream_arn`, at)}
 	case name != "" && streamARN != "":
 		return []error{fmt.Errorf("%sstream_arn: %q is given beside stream_name %q; write only one of them", at, streamARN, name)}
+	case name != "" && !isName(name, 128):
+		return []error{fmt.Errorf("%sstream_name: %q is no name of a stream; write up to 128 of a-z, A-Z, 0-9, dot, dash and underscore, or its ARN as stream_arn", at, name)}
 	}
 	return nil
+}
+
+// isName says whether s is made of what AWS allows in names of streams and tables.
+func isName(s string, longest int) bool {
+	return len(s) <= longest && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
+	})
 }
 
 func validatePosition(at, position string, timestamp time.Time) []error {

@@ -27,6 +27,9 @@ func TestConfig(t *testing.T) {
 		}
 	}
 	f(`application: "" is empty`, func(c *Config) { c.Application = "" })
+	f(`application: "net/flows" is no name of a table; write up to 255`, func(c *Config) { c.Application = "net/flows" })
+	f(`stream_name: "vpc flows" is no name of a stream; write up to 128`, func(c *Config) { c.StreamName = "vpc flows" })
+	f(`stream_name: "arn:aws:kinesis:us-east-1:123456789012:stream/flows" is no name`, func(c *Config) { c.StreamName = "arn:aws:kinesis:us-east-1:123456789012:stream/flows" })
 	f(`stream_name: "" is empty`, func(c *Config) { c.StreamName = "" })
 	f("write only one", func(c *Config) { c.StreamARN = "arn:aws:kinesis:us-east-1:123456789012:stream/flows" })
 	f(`worker_id: "Leader"`, func(c *Config) { c.WorkerID = "Leader" })

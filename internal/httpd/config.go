@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -33,11 +34,14 @@ func (c Config) Validate() error {
 	if c.Listen == "" {
 		return nil
 	}
-	host, _, err := net.SplitHostPort(c.Listen)
+	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %q is not host:port; write for example 127.0.0.1:9090", c.Listen)
 	}
 	var errs []error
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		errs = append(errs, fmt.Errorf("listen: %q has no port from 0 to 65535; write for example 127.0.0.1:9090", c.Listen))
+	}
 	if c.Debug && !c.DebugAnywhere && !isLoopback(host) {
 		errs = append(errs, fmt.Errorf("debug: profiles on %q could be read by others; set debug: false, or debug_anywhere: true when that is meant", c.Listen))
 	}

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,6 +118,20 @@ func (s *Server) Scheme() string {
 	return "http"
 }
 
+// listenError says what to write instead of an address that cannot be bound.
+func listenError(address string, err error) error {
+	err = fmt.Errorf("http.listen %q: %w", address, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; is another dredge running here? write another port, or 127.0.0.1:0 for any free one", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w; ports below 1024 are not for everybody, write one from 1024 on", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w; no interface of this machine has this address, write one that it has, or 0.0.0.0 for all", err)
+	}
+	return err
+}
+
 // Listen binds the configured address, so that a wrong one is known before anything else starts, and returns what was bound.
 // It returns nil, nil when the server is turned off.
 func (s *Server) Listen(ctx context.Context) (net.Addr, error) {
@@ -126,7 +141,7 @@ func (s *Server) Listen(ctx context.Context) (net.Addr, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", s.cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("http.listen %q: %w; is another dredge running here? write another port, or 127.0.0.1:0 for any free one", s.cfg.Listen, err)
+		return nil, listenError(s.cfg.Listen, err)
 	}
 	s.ln = ln
 	if s.certificate != nil {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,7 +66,39 @@ func TestProfilesStayOnLoopback(t *testing.T) {
 	f(Config{Listen: ":9090", Debug: true}, "debug_anywhere")
 	f(Config{Listen: "0.0.0.0:9090", Debug: true, DebugAnywhere: true}, "")
 	f(Config{Listen: "9090"}, "host:port")
+	f(Config{Listen: "127.0.0.1:65536"}, `listen: "127.0.0.1:65536" has no port from 0 to 65535; write`)
+	f(Config{Listen: "127.0.0.1:"}, "has no port")
+	f(Config{Listen: "127.0.0.1:http"}, "has no port")
 	f(Config{}, "")
+}
+
+// What to do about an address that cannot be bound depends on why.
+func TestListenSaysWhatToWriteInstead(t *testing.T) {
+	f := func(cause error, want string) {
+		t.Helper()
+		err := listenError("h:1", &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", cause)})
+		if !errors.Is(err, cause) || !strings.Contains(err.Error(), `http.listen "h:1": `) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	f(syscall.EADDRINUSE, "is another dredge running here?")
+	f(syscall.EACCES, "write one from 1024 on")
+	f(syscall.EADDRNOTAVAIL, "no interface of this machine has this address")
+	f(syscall.EMFILE, "listen: bind: too many open files")
+	s, err := New(Config{Listen: "127.0.0.1:0"}, Deps{Gatherer: prometheus.NewRegistry(), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s.cfg.Listen = taken.Addr().String()
+	if _, err := s.Listen(t.Context()); err == nil || !strings.Contains(err.Error(), "is another dredge running here?") {
+		t.Errorf("a port in use: %v", err)
+	}
 }
 
 func TestServesUntilItsContextEnds(t *testing.T) {

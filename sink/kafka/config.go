@@ -3,6 +3,8 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -171,8 +173,11 @@ func (c Config) Validate() error {
 	var f faults
 	f.check(len(c.Brokers) > 0, "brokers: the list is empty; write host:port of one or more brokers")
 	for _, b := range c.Brokers {
-		host, port, ok := strings.Cut(b, ":")
-		f.check(ok && host != "" && port != "", "brokers: %q has no port; write host:port, for example kafka-0.example:9092", b)
+		host, port, err := net.SplitHostPort(b)
+		f.check(err == nil && host != "" && port != "", "brokers: %q has no port; write host:port, for example kafka-0.example:9092", b)
+		if _, bad := strconv.ParseUint(port, 10, 16); err == nil && port != "" {
+			f.check(bad == nil, "brokers: %q has no port up to 65535; write host:port, for example kafka-0.example:9092", b)
+		}
 	}
 	f.topic("topic", c.Topic)
 	c.validateTopics(&f)

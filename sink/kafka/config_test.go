@@ -29,6 +29,10 @@ func TestValidate(t *testing.T) {
 	}
 	f(func(c *Config) { c.Brokers = nil }, "brokers: the list is empty")
 	f(func(c *Config) { c.Brokers = []string{"kafka-0"} }, `brokers: "kafka-0" has no port; write host:port`)
+	f(func(c *Config) { c.Brokers = []string{"kafka-0:"} }, `brokers: "kafka-0:" has no port; write host:port`)
+	f(func(c *Config) { c.Brokers = []string{"kafka-0:9092", "kafka-1:90920"} }, `brokers: "kafka-1:90920" has no port up to 65535; write host:port`)
+	f(func(c *Config) { c.Brokers = []string{"kafka-0:http"} }, `has no port up to 65535`)
+	f(func(c *Config) { c.Brokers = []string{"http://kafka-0:9092"} }, `brokers: "http://kafka-0:9092" has no port; write host:port`)
 	f(func(c *Config) { c.Topic = "" }, `topic: "" is no topic name`)
 	f(func(c *Config) { c.Topic = "flows raw" }, `topic: "flows raw" is no topic name`)
 	f(func(c *Config) { c.Partitions = 0 }, "partitions: 0 is below 1")
