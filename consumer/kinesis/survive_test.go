@@ -52,7 +52,7 @@ func TestTableDeletedUnderUs(t *testing.T) {
 	})
 }
 
-// deadSink is the sink of one worker whose network is broken: it takes everything and nothing becomes durable.
+// The network of one worker is broken: its sink takes everything and nothing becomes durable. It gives its shards up when others get on.
 func TestGiveUpWhileOthersProgress(t *testing.T) {
 	for name, healthy := range map[string]bool{"others progress": true, "nobody progresses": false} {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,7 @@ func DefaultConfig() Config {
 // Enabled says whether anything is to be read from S3.
 func (c Config) Enabled() bool { return c.MouthfulQueue != "" }
 
-// maxFilesBound keeps the list of a mouthful within what one item of DynamoDB may have; maxListBytes cuts longer ones.
+// maxFilesBound keeps the list of a mouthful within what one item of DynamoDB may have; a list that is longer than maxItem all the same is cut in two.
 const maxFilesBound = 10_000
 
 // Validate returns all that is wrong with c. A ledger without any queue serves backfills only.

@@ -17,7 +17,7 @@ type object struct {
 	seen       members
 	control    bool
 	foreign    bool // of a messageType that is none of CloudWatch's
-	message    bool // lineBuf holds its message, of messageSize bytes
+	message    bool // lineBuf holds its message, of messageLen bytes
 	ahead      bool // reading ahead for what describes logEvents
 	messageLen int
 }

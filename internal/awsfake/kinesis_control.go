@@ -372,7 +372,7 @@ func (k *Kinesis) listTagsForStream(c *call) (any, error) {
 
 func tagObject(key, value string) object { return object{{"Key", key}, {"Value", value}} }
 
-// resourceARN is the request of the tag operations that name a resource by its ARN.
+// byResource serves the tag operations, which name a stream by its ARN.
 func (k *Kinesis) byResource(c *call, in any, arn *string, change func(*dataStream) (any, error)) (any, error) {
 	if err := c.decode(in); err != nil {
 		return nil, err

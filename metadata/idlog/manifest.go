@@ -184,7 +184,7 @@ const (
 	leaderPrefix   = "leader/"
 )
 
-// streamName is what a stream may be called: it becomes a part of keys.
+// validStream says whether a stream may be called that: the name becomes a part of keys.
 func validStream(name string) bool {
 	return streamPattern.MatchString(name) && !strings.Contains(name, "..")
 }

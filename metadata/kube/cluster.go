@@ -48,7 +48,7 @@ type cluster struct {
 	// version that the watch has not reached yet.
 	reached int64
 	asked   []question
-	at      uint64 // version that the watch has reached
+	at      uint64 // version that the watch has reached; 0 when the server's is no number, and then nothing is credited by it
 	// watching says that the watch stands.
 	watching bool
 	logged   map[fault]string
