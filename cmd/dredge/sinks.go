@@ -57,7 +57,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases sinkLeases, log zerolo
 	var inTransaction *kafka.Letters
 	switch c.DeadLetter.Type {
 	case config.DeadLetterFile:
-		f, err := file.NewDeadLetter(c.DeadLetter.File, file.Deps{Registry: reg, Stdout: stdout})
+		f, err := file.NewDeadLetter(c.DeadLetter.File, file.Deps{Registry: reg, Stdout: stdout, Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("dead_letter.file: %w", err)
 		}
@@ -99,7 +99,7 @@ func newOutputs(c config.Config, stdout io.Writer, leases sinkLeases, log zerolo
 			return nil, errors.Join(err, out.close())
 		}
 	case config.SinkFile:
-		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Minute: minute, Registry: reg, Stdout: stdout})
+		f, err := file.New(c.Sink.File, file.Deps{Encoder: enc, Minute: minute, Registry: reg, Stdout: stdout, Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("sink.file: %w", err)
 		}

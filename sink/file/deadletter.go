@@ -59,7 +59,7 @@ func newDeadLetter(cfg DeadLetterConfig, deps Deps, open opener) (*DeadLetter, e
 		return nil, err
 	}
 	m := newMetrics("dredge_sink_dead_letter_file_", deps.Registry)
-	return &DeadLetter{cfg: cfg, journal: newJournal(cfg.file(), open, m)}, nil
+	return &DeadLetter{cfg: cfg, journal: newJournal(cfg.file(), open, m, deps.Log)}, nil
 }
 
 // Check says whether the path can be written, without creating it.

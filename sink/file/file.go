@@ -3,7 +3,7 @@
 //
 // All partitions share one file. Rows count as delivered when the block that holds them was handed to the operating system
 // whole, or is on the disk when fsync asks for that. A full disk is waited out without losing or tearing a line; a path that
-// cannot be written, or a reader that closed the pipe, ends the Writers. The sink keeps no positions and fences nobody.
+// cannot be written, standard output that leads to a full disk, or a reader that closed the pipe, ends the Writers. The sink keeps no positions and fences nobody.
 package file
 
 import (
@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 
 	"dredge/row"
 	"dredge/row/rollup"
@@ -43,6 +44,8 @@ type Deps struct {
 	Registry prometheus.Registerer
 	// Stdout is written to when the path is -.
 	Stdout io.Writer
+	// Log is told when rows begin to wait for an output that can't be written, and when they no longer do.
+	Log zerolog.Logger
 }
 
 // Sink makes Writers that share one file. It is safe for concurrent use.
@@ -67,20 +70,20 @@ func newSink(cfg Config, deps Deps, open opener) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Sink{cfg: cfg, encoder: deps.Encoder, journal: newJournal(cfg, open, newMetrics("dredge_sink_file_", deps.Registry))}
+	s := &Sink{cfg: cfg, encoder: deps.Encoder, journal: newJournal(cfg, open, newMetrics("dredge_sink_file_", deps.Registry), deps.Log)}
 	if cfg.MinutePath != "" {
 		if deps.Minute == nil {
 			return nil, errors.New("minute_path: is set, but there is no encoder of rolled-up rows")
 		}
 		second := cfg
 		second.Path = cfg.MinutePath
-		s.minute = newJournal(second, open, newMetrics("dredge_sink_file_minute_", deps.Registry))
+		s.minute = newJournal(second, open, newMetrics("dredge_sink_file_minute_", deps.Registry), deps.Log)
 		s.minuteEncoder, s.rollups = deps.Minute, rollup.NewMetrics(deps.Registry)
 	}
 	if cfg.LatePath != "" {
 		second := cfg
 		second.Path = cfg.LatePath
-		s.late = newJournal(second, open, newMetrics("dredge_sink_file_late_", deps.Registry))
+		s.late = newJournal(second, open, newMetrics("dredge_sink_file_late_", deps.Registry), deps.Log)
 	}
 	return s, nil
 }

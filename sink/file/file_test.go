@@ -20,6 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"dredge/row"
@@ -182,6 +183,28 @@ func TestContractOfStdout(t *testing.T) {
 	}})
 }
 
+// Nobody waits at the end of a pipeline of commands: standard output on a full disk is an error that ends.
+func TestFullStandardOutputEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{osFiles: osFiles{stdout: &bytes.Buffer{}}}
+		s := open(t, DefaultConfig(), d)
+		d.fail(syscall.ENOSPC)
+		w, _, err := s.Open(t.Context(), "shard-0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = w.Write(t.Context(), sinktest.Batch("shard-0", "1", 0, 1, 300), "1", func(error) {})
+		if err == nil {
+			err = w.Flush(t.Context())
+		}
+		if permanent(err) == nil || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "standard output") {
+			t.Errorf("Flush = %v, want a permanent error that names standard output", err)
+		}
+		_ = w.Close(t.Context())
+		_ = s.Close()
+	})
+}
+
 // write writes n rows as one Write and flushes.
 func write(t *testing.T, s *Sink, n int) error {
 	t.Helper()
@@ -208,6 +231,8 @@ func TestDiskFullLeavesNoTornLine(t *testing.T) {
 		cfg.Path = filepath.Join(dir, "rows.jsonl")
 		d := &disk{}
 		s := open(t, cfg, d)
+		var told bytes.Buffer
+		s.journal.log = zerolog.New(&told)
 		if err := write(t, s, 5); err != nil {
 			t.Fatal(err)
 		}
@@ -235,9 +260,15 @@ func TestDiskFullLeavesNoTornLine(t *testing.T) {
 		if n := testutil.ToFloat64(m.waiting); n == 0 {
 			t.Error("waiting_bytes = 0 while rows wait")
 		}
+		if n := strings.Count(told.String(), "rows wait until the file can be written"); n != 1 || !strings.Contains(told.String(), "no space left") {
+			t.Errorf("told %d times that rows wait, want once: %s", n, told.String())
+		}
 		f.Mend()
 		if err := w.Flush(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(told.String(), "the file can be written again") {
+			t.Errorf("not told that rows no longer wait: %s", told.String())
 		}
 		if got := len(ids(t, lines(t, dir))); got != 14 {
 			t.Errorf("%d lines after there was room, want 14", got)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"dredge/sink/internal/ack"
 	"dredge/stream"
 )
@@ -21,6 +23,7 @@ type journal struct {
 	cfg     Config
 	out     *output
 	metrics *metrics
+	log     zerolog.Logger
 
 	// held is the lock of all fields below: one token in it. A channel, because waiting for it must end with a context: a
 	// commit to a full disk may take for ever.
@@ -28,6 +31,7 @@ type journal struct {
 	// writing is the block that is being written, unchanged until it is; filling takes new lines.
 	writing, filling block
 	err              error // the permanent error that ended the journal
+	stuck            bool  // the latest write failed and is tried again
 
 	timerMu sync.Mutex
 	timer   *time.Timer // set while rows wait for the flush interval, or a file for its age
@@ -53,8 +57,8 @@ func (b *block) release(err error) {
 	b.lines, b.rows, b.acks = b.lines[:0], 0, b.acks[:0]
 }
 
-func newJournal(cfg Config, open opener, m *metrics) *journal {
-	j := &journal{cfg: cfg, out: newOutput(cfg, open, m), metrics: m, held: make(chan struct{}, 1)}
+func newJournal(cfg Config, open opener, m *metrics, log zerolog.Logger) *journal {
+	j := &journal{cfg: cfg, out: newOutput(cfg, open, m), metrics: m, log: log, held: make(chan struct{}, 1)}
 	j.closing, j.stop = context.WithCancel(context.Background())
 	return j
 }
@@ -153,11 +157,19 @@ func (j *journal) try() error {
 		if err := j.out.write(j.writing.lines); err != nil {
 			j.metrics.failed(err)
 			if permanent(err) == nil {
+				if !j.stuck {
+					j.log.Warn().Err(err).Msg("rows wait until the file can be written")
+				}
+				j.stuck = true
 				return err
 			}
 			j.fail(err)
 			break
 		}
+		if j.stuck {
+			j.log.Info().Str("path", j.cfg.Path).Msg("the file can be written again")
+		}
+		j.stuck = false
 		j.metrics.committed(j.writing.rows, len(j.writing.lines), time.Since(begin))
 		j.writing.release(nil)
 		j.gauge()

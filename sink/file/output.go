@@ -318,7 +318,12 @@ func (o *output) fault(doing string, err error) error {
 	}
 	err = fmt.Errorf("path: %s %q: %w%s", doing, name, err, hint)
 	switch classify(err) {
-	case classFull, classAgain:
+	case classFull:
+		// Whoever directed standard output to a full disk waits for an answer; a file of the service waits for room.
+		if o.cfg.Path != Stdout {
+			return err
+		}
+	case classAgain:
 		return err
 	case classPipe, classRefused:
 	}
