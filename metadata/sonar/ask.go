@@ -89,24 +89,10 @@ func (a *Asker) scopes(ip netip.Addr, at int64, scope string) ([]string, error) 
 			}
 		}
 	}
-	if len(out) == 0 && metadata.IsPublic(ip) {
-		out = []string{publicScope}
-	}
 	if len(out) > 0 {
 		return out, nil
 	}
-	w := metadata.Window{Start: at, End: at} // not an owner, but perhaps a network
-	for _, sc := range a.Fold.Scopes() {
-		if p, ok := a.Store.Prefix(a.Store.Scope(sc), ip, w); ok && p.Scope != "" {
-			if out = append(out, sc); len(out) == maxScopes {
-				break
-			}
-		}
-	}
-	if _, ok := a.Store.Prefix(metadata.NoScope, ip, w); ok && len(out) == 0 {
-		out = []string{""}
-	}
-	return out, nil
+	return a.scopesByStore(ip, at), nil // nobody owned it, but perhaps a network is around it
 }
 
 const publicScope = "public"

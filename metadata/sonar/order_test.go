@@ -202,3 +202,22 @@ func TestNetworkAtTheTime(t *testing.T) {
 		}
 	}
 }
+
+// An address that only an interface's own prefix covers is found without its routing domain, and domains come in order of their names,
+// in a sonar as in a worker.
+func TestScopesOfNetworks(t *testing.T) {
+	a := newAsker(t)
+	for _, vpc := range []string{"vpc-2", "vpc-1"} {
+		tell(t, a, event.Event{Op: event.Assign, From: ms(5 * time.Hour), Scope: vpc, CIDR: "10.7.1.16/28", Owner: "eni:eni-of-" + vpc, EP: &event.Endpoint{Kind: "node"}})
+	}
+	for _, asker := range []*sonar.Asker{a, {Store: a.Store, Now: clock}} {
+		answers, err := asker.IP(t.Context(), netip.MustParseAddr("10.7.1.17"), ms(time.Hour), "")
+		var got []string
+		for _, x := range answers.Answers {
+			got = append(got, x.Scope+" "+x.Reason+" "+x.Endpoint.Owner)
+		}
+		if diff := gocmp.Diff([]string{"vpc-1 shared-interface eni:eni-of-vpc-1", "vpc-2 shared-interface eni:eni-of-vpc-2"}, got); err != nil || diff != "" {
+			t.Errorf("%v: %s", err, diff)
+		}
+	}
+}

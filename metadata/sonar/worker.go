@@ -2,6 +2,7 @@ package sonar
 
 import (
 	"net/netip"
+	"slices"
 
 	"dredge/metadata"
 	"dredge/metadata/store"
@@ -9,16 +10,24 @@ import (
 
 // What an Asker without a fold says: a worker keeps no evidence, only what follows from it.
 
-// scopesByStore returns the routing domains that know ip, or know at least a network around it at a time.
+// scopesByStore returns the routing domains that know ip, or know at least a network around it at a time; "" is none, for a network
+// of no domain.
 func (a *Asker) scopesByStore(ip netip.Addr, at int64) []string {
 	var out []string
 	for _, sc := range a.Store.ScopesOf(ip, at, maxScopes) {
 		out = append(out, a.Store.ScopeName(sc))
 	}
-	if len(out) == 0 && metadata.IsPublic(ip) {
-		out = []string{publicScope}
+	slices.Sort(out) // handles are in the order of telling
+	if len(out) > 0 {
+		return out
 	}
-	return out
+	if metadata.IsPublic(ip) {
+		return []string{publicScope}
+	}
+	if _, ok := a.Store.Prefix(metadata.NoScope, ip, metadata.Window{Start: at, End: at}); ok {
+		return []string{""}
+	}
+	return nil
 }
 
 // tenuresByStore returns who had ip in a scope, as far as the store remembers.
