@@ -273,6 +273,9 @@ func (a *Asker) History(ctx context.Context, ip netip.Addr, scope string) (Histo
 			continue
 		}
 		known, _ := a.Fold.Address(sc, ip)
+		if scope != "" {
+			known = a.known(scope, ip)
+		}
 		for _, known := range append([]idlog.Address{known}, a.ports(sc, ip)...) {
 			for _, t := range tenuresOf(&known) {
 				if len(out.Tenures) == maxTenures {

@@ -45,6 +45,35 @@ func TestOrderChangesNoAnswer(t *testing.T) {
 	}
 }
 
+// A sonar's history, derived from the evidence, is that of the store, which judges.
+func TestHistoryIsTheStores(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 6))
+	told := func(a *sonar.Asker) (rows []string) {
+		h, err := a.History(t.Context(), netip.MustParseAddr("10.0.0.1"), "vpc-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range h.Tenures {
+			if x.Kind == "told" && x.Port == 0 {
+				rows = append(rows, fmt.Sprint(x.Owner, " ", x.From, " ", x.To, " ", x.AccuracyFromMillis, " ", x.AccuracyToMillis))
+			}
+		}
+		slices.Sort(rows)
+		return rows
+	}
+	for range 400 {
+		events, sightings := collisions(r)
+		a := newAsker(t)
+		tell(t, a, events...)
+		for _, s := range sightings {
+			see(a, s)
+		}
+		if diff := gocmp.Diff(told(&sonar.Asker{Store: a.Store, Now: clock}), told(a)); diff != "" {
+			t.Fatalf("store (-), sonar (+) of %+v %+v: %s", events, sightings, diff)
+		}
+	}
+}
+
 // collisions are events about few addresses at few times by few sources, so that all that may tie does.
 func collisions(r *rand.Rand) (events []event.Event, sightings []idlog.Sighting) {
 	at := func() int64 { return ms(time.Hour - time.Duration(r.IntN(6))*20*time.Second) }
@@ -167,6 +196,9 @@ func TestGlobalIPv6HasItsEvidenceEverywhere(t *testing.T) {
 		}
 		if x := got.Answers[0]; !x.Named || len(x.Evidence) != 1 || x.From != sonar.Time(ms(3*time.Hour)) {
 			t.Errorf("%s: %+v", scope, x)
+		}
+		if h, err := a.History(t.Context(), netip.MustParseAddr("2600:1f18::1"), scope); err != nil || len(h.Tenures) != 1 {
+			t.Errorf("%s: %v: %+v", scope, err, h.Tenures)
 		}
 	}
 }

@@ -121,7 +121,13 @@ func endOf(b *event.Event, events []event.Event, sights []sight) (to, acc int64)
 		}
 	}
 	if to = max(min(own, rival), seen); to != own {
-		acc = 0
+		return to, 0
+	}
+	for i := range events { // nobody need fear it where another was told to begin
+		e := &events[i]
+		if e.Op == event.Assign && e.Owner != b.Owner && isInterface(e.Owner) == isInterface(b.Owner) && e.Start() >= to {
+			acc = min(acc, e.Start()-to)
+		}
 	}
 	return to, acc
 }
