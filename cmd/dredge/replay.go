@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,7 +137,7 @@ func runReplay(ctx context.Context, o replayOptions, paths []string, in io.Reade
 	if err != nil {
 		return err
 	}
-	if err := replaceOutput(o.out); err != nil {
+	if err := replaceOutput(o.out, paths); err != nil {
 		return errors.Join(err, outputs.close())
 	}
 	if err := outputs.check(ctx); err != nil {
@@ -221,18 +222,43 @@ func publish(ctx context.Context, r *druid.Replacement, hours span, err error, p
 }
 
 // replaceOutput empties the file of --out. The sink appends, which suits a service that starts anew; a replay done twice would leave
-// every row twice.
-func replaceOutput(path string) error {
+// every row twice. A file that is an input, too, is left as it is.
+func replaceOutput(path string, inputs []string) error {
 	if path == "" || path == "-" {
 		return nil
 	}
 	// What is not there, or is a pipe or a device, has nothing to empty; the sink tells what is wrong with it.
 	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		if isInput(info, inputs) {
+			return fmt.Errorf("--out: %q is read as well, and would be lost; write another path", path)
+		}
 		if err := os.Truncate(path, 0); err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 	}
 	return nil
+}
+
+// isInput says whether file is one of the inputs, or lies in a folder of them.
+func isInput(file fs.FileInfo, inputs []string) bool {
+	for _, root := range inputs {
+		found := false
+		// A path that cannot be read is no file that could be lost; reading tells what is wrong with it.
+		_ = filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return nil //nolint:nilerr // see above
+			}
+			if info, err := os.Stat(p); err == nil && os.SameFile(info, file) {
+				found = true
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if found {
+			return true
+		}
+	}
+	return false
 }
 
 // loadIdentity reads all identity events.

@@ -103,6 +103,28 @@ func TestReplaySaysWhatIsWrongWithItsInput(t *testing.T) {
 	}
 }
 
+// A file that is read must not be emptied for the rows.
+func TestReplayKeepsItsInput(t *testing.T) {
+	in := write(t, "flows.log", replayLines)
+	link := filepath.Join(t.TempDir(), "link.jsonl")
+	if err := os.Symlink(in, link); err != nil {
+		t.Fatal(err)
+	}
+	f := func(out string, paths ...string) {
+		t.Helper()
+		err := runReplay(t.Context(), replayOptions{out: out}, paths, nil, &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil || !strings.Contains(err.Error(), "--out") {
+			t.Errorf("--out %s of %q: %v", out, paths, err)
+		}
+		if left, err := os.ReadFile(in); err != nil || string(left) != replayLines {
+			t.Fatalf("--out %s of %q: %d bytes of the input are left, %v", out, paths, len(left), err)
+		}
+	}
+	f(in, in)
+	f(in, "none.log", filepath.Dir(in))
+	f(link, in)
+}
+
 // What any line proves about an address counts for every line, whatever the order of the files: here only the second file shows that
 // the destination of the first one's flow was eni-bbbb's.
 func TestReplayKnowsWhatLaterFilesProve(t *testing.T) {
