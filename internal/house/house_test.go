@@ -90,7 +90,7 @@ var directions = map[string][]string{
 	"metadata":             {"metadata/event"},
 	"consumer/window":      {"stream"},
 	"consumer":             {"stream", "consumer", "internal/retry"},
-	"sink":                 {"stream", "row", "row/rollup", "sink", "internal/certificate", "internal/secret"},
+	"sink":                 {"stream", "row", "row/rollup", "sink", "internal/certificate", "internal/retry", "internal/secret"},
 	"sink/druid":           {"stream", "row", "row/rollup", "sink", "sink/internal/ack", "druid", "internal/blob", "internal/retry"},
 	"enrich":               {"flowlog", "row", "metadata"},
 	"pipeline":             {"stream", "flowlog", "flowlog/envelope", "row", "sink"},
