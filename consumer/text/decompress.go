@@ -33,7 +33,7 @@ func Decompressed(src io.Reader) (io.ReadCloser, error) {
 	in := bufio.NewReaderSize(src, 128<<10)
 	for layer := 0; ; layer++ {
 		head, err := in.Peek(len(parquetMagic))
-		if layer == 0 && err != nil && len(head) == 0 && err != io.EOF {
+		if layer == 0 && err != nil && len(head) == 0 && !errors.Is(err, io.EOF) {
 			return nil, err // what is wrong with compressed text, reading it tells
 		}
 		t.Reader = in
