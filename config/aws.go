@@ -50,5 +50,8 @@ func checkURL(key, value string) error {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%s: %q is no URL; write for example https://kinesis.eu-west-1.amazonaws.com", key, value)
 	}
+	if u.User != nil { // it would stand in what `dredge config` and the page show
+		return fmt.Errorf("%s: an address holds no user or password; the default chain has AWS's credentials", key)
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -75,6 +76,7 @@ func TestValuesAreNotChangedSilently(t *testing.T) {
 	f("kinesis: {initial_timestamp: 5}", "", `kinesis.initial_timestamp: "5" is no time; `+timestamp)
 	f("kinesis: {streams: [{initial_timestamp: yesterday}]}", "", `kinesis.streams[0]`)
 	f("sink: {file: {path: rows.jsonl, minute_path: m.jsonl}}\ndead_letter: {type: file, file: {path: m.jsonl}}", "", `dead_letter.file.path: "m.jsonl" is sink.file.minute_path too; write another file`)
+	f("aws: {kinesis_endpoint: 'http://user:hunter2@kinesis:4566'}", "", "aws.kinesis_endpoint: an address holds no user or password; the default chain has AWS's credentials")
 	f("", "DREDGE_KINESIS_MAX_LEASES=1.5", `environment DREDGE_KINESIS_MAX_LEASES: "1.5" is no whole number`)
 	f("", "DREDGE_KINESIS_INITIAL_TIMESTAMP=yesterday", `environment DREDGE_KINESIS_INITIAL_TIMESTAMP: "yesterday" is no time; `+timestamp)
 	f("", "DREDGE_KINESIS_READS_PER_SECOND=.inf", `".inf" is no number`)
@@ -155,6 +157,18 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		_, _ = Parse(data, nil) // must not panic
 	})
+}
+
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// A disk that is full is no configuration.
+func TestDumpSaysThatItCouldNotBeWritten(t *testing.T) {
+	full := errors.New("no space left on device")
+	if err := Default().WriteYAML(brokenWriter{full}); !errors.Is(err, full) {
+		t.Errorf("WriteYAML = %v", err)
+	}
 }
 
 func TestSecretsAreMaskedInTheDump(t *testing.T) {

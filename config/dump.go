@@ -9,9 +9,12 @@ import (
 
 // WriteYAML writes the effective configuration. Secrets have a type of their own that writes [REDACTED].
 func (c Config) WriteYAML(w io.Writer) error {
-	enc := yaml.NewEncoder(w, yaml.Indent(2), yaml.IndentSequence(true))
-	if err := enc.Encode(c); err != nil {
+	text, err := yaml.MarshalWithOptions(c, yaml.Indent(2), yaml.IndentSequence(true))
+	if err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}
-	return enc.Close()
+	if _, err := w.Write(text); err != nil { // YAML's encoder would not tell
+		return fmt.Errorf("write config: %w", err)
+	}
+	return nil
 }
