@@ -83,6 +83,23 @@ func TestValuesAreNotChangedSilently(t *testing.T) {
 	f("", "DREDGE_SINK_KAFKA_BROKERS=[", `environment DREDGE_SINK_KAFKA_BROKERS: `)
 }
 
+// A service called dredge in the same namespace, and one that begins with it.
+func TestVariablesOfKubernetesServicesAreNoSettings(t *testing.T) {
+	links := []string{
+		"DREDGE_SERVICE_HOST=10.0.0.1", "DREDGE_SERVICE_PORT=9090", "DREDGE_SERVICE_PORT_HTTP=9090", "DREDGE_PORT=tcp://10.0.0.1:9090",
+		"DREDGE_PORT_9090_TCP=tcp://10.0.0.1:9090", "DREDGE_PORT_9090_TCP_PROTO=tcp", "DREDGE_PORT_9090_TCP_PORT=9090", "DREDGE_PORT_9090_TCP_ADDR=10.0.0.1",
+		"DREDGE_SONAR_SERVICE_HOST=10.0.0.2", "DREDGE_SONAR_PORT=udp://10.0.0.2:9090", "DREDGE_SONAR_PORT_53_UDP_ADDR=10.0.0.2",
+	}
+	if _, err := Parse(nil, links); err != nil {
+		t.Error(err)
+	}
+	for _, wrong := range []string{"DREDGE_PORT=9090", "DREDGE_HTTP_PORT=9090", "DREDGE_SERVICE=10.0.0.1"} {
+		if _, err := Parse(nil, []string{wrong}); err == nil || !strings.Contains(err.Error(), "no such setting") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
 // A variable that is there and empty is what a template leaves of a value that nobody gave.
 func TestEmptyEnvironmentKeepsTheFile(t *testing.T) {
 	c, err := Parse([]byte("kinesis: {application: a, stream_name: s, failover_time: 20s, max_leases: 7, initial_position: AT_TIMESTAMP, initial_timestamp: 2026-01-31}"),

@@ -201,6 +201,9 @@ func applyEnv(c *Config, environ []string) []error {
 			continue
 		}
 		path, ok := names[name]
+		if !ok && ofService(name, value) {
+			continue
+		}
 		if !ok {
 			errs = append(errs, fmt.Errorf("environment %s: no such setting; %s", name, suggest(name, all)))
 			continue
@@ -229,6 +232,24 @@ func applyEnv(c *Config, environ []string) []error {
 
 // reservedEnv are variables of ours that are no settings.
 var reservedEnv = []string{"DREDGE_FULL", "DREDGE_CONFIG"} //nolint:gochecknoglobals // read-only table
+
+// ofService says whether Kubernetes put a variable there: each pod gets the address and the ports of each service of its namespace, so that a
+// service called dredge, or dredge-sonar, looks like a setting of ours.
+func ofService(name, value string) bool {
+	if strings.HasSuffix(name, "_SERVICE_HOST") || strings.HasSuffix(name, "_SERVICE_PORT") || strings.Contains(name, "_SERVICE_PORT_") {
+		return true
+	}
+	for _, protocol := range []string{"tcp", "udp", "sctp"} {
+		if link := strings.HasPrefix(value, protocol+"://"); link && strings.HasSuffix(name, "_PORT") {
+			return true // DREDGE_PORT=tcp://10.0.0.1:9090
+		}
+		before, after, ok := strings.Cut(name, "_"+strings.ToUpper(protocol)) // DREDGE_PORT_9090_TCP and, of the same, _ADDR, _PORT, _PROTO
+		if ok && strings.Contains(before, "_PORT_") && (after == "" || after == "_ADDR" || after == "_PORT" || after == "_PROTO") {
+			return true
+		}
+	}
+	return false
+}
 
 // EnvName is the environment variable that overrides the key at path.
 func EnvName(path string) string {

@@ -88,6 +88,7 @@ type (
 			Metadata meta
 			Spec     struct {
 				ServiceAccountName            string `yaml:"serviceAccountName"`
+				EnableServiceLinks            *bool  `yaml:"enableServiceLinks"`
 				TerminationGracePeriodSeconds int    `yaml:"terminationGracePeriodSeconds"`
 				SecurityContext               struct {
 					RunAsNonRoot   bool                  `yaml:"runAsNonRoot"`
@@ -321,6 +322,9 @@ func TestKubernetesFitsTogether(t *testing.T) {
 func TestKubernetesPodIsConfined(t *testing.T) {
 	pod := kubernetes(t).deployment.Spec.Template.Spec
 	c := pod.Containers[0]
+	if links := pod.EnableServiceLinks; links == nil || *links {
+		t.Error("the pod gets variables of each service of its namespace; those of one called dredge look like settings")
+	}
 	if s := pod.SecurityContext; !s.RunAsNonRoot || s.RunAsUser == 0 || s.SeccompProfile.Type != "RuntimeDefault" {
 		t.Errorf("pod: %+v", s)
 	}
