@@ -39,9 +39,9 @@ func TestInternerRemembers(t *testing.T) {
 	if again != len(first) {
 		t.Errorf("%d of %d strings are remembered", again, len(first))
 	}
-	for _, id := range []string{"", "x"} {
-		if in.String([]byte(id)) != id || in.String([]byte(id)) != id {
-			t.Errorf("%q reads otherwise", id)
+	for _, id := range []string{"", "x", "", "x"} {
+		if s := in.String([]byte(id)); s != id {
+			t.Errorf("%q reads %q", id, s)
 		}
 	}
 }

@@ -81,7 +81,8 @@ func TestCurrentShown(t *testing.T) {
 		{"between two seconds", []interval{told, shown(10_500, 20_000)}, map[int64]answer{10_499: {}, 10_500: {}, 10_999: {}, 11_000: {7, 20_000}}},
 		{"for two days", []interval{told, shown(10_000, 2*day)}, map[int64]answer{10_000: {}, day: {}, 2*day - 65_535_000: {7, 2 * day}}},
 		{
-			"twice", []interval{told, shown(10_000, 20_000), shown(100_000, 120_000)},
+			"twice",
+			[]interval{told, shown(10_000, 20_000), shown(100_000, 120_000)},
 			map[int64]answer{10_000: {}, 19_999: {}, 20_000: {7, 0}, 99_999: {7, 0}, 100_000: {7, 120_000}},
 		},
 		{"the longer one first", []interval{told, shown(10_000, 50_000), shown(12_000, 20_000)}, map[int64]answer{12_000: {}, 20_000: {7, 50_000}}},
