@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -90,7 +91,7 @@ func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut
 		if err != nil {
 			return err
 		}
-		return o.print(out, h, len(h.Tenures) > 0, address, func() { printHistory(out, h) })
+		return o.print(out, h, len(h.Tenures) > 0, address, func(out io.Writer) { printHistory(out, h) })
 	}
 	answers, err := ask.IP(ctx, ip.Unmap(), at, o.scope)
 	if err != nil {
@@ -104,21 +105,25 @@ func runLookup(ctx context.Context, o lookupOptions, address string, out, errOut
 	known := slices.ContainsFunc(answers.Answers, func(a sonar.Answer) bool {
 		return a.Grade != metadata.Unknown.String() || a.Endpoint != nil || a.Network != "" || len(a.Evidence) > 0
 	})
-	return o.print(out, answers, known, address, func() {
+	return o.print(out, answers, known, address, func(out io.Writer) {
 		for i := range answers.Answers {
 			printAnswer(out, &answers.Answers[i])
 		}
 	})
 }
 
-func (o lookupOptions) print(out io.Writer, v any, found bool, address string, table func()) error {
+func (o lookupOptions) print(out io.Writer, v any, found bool, address string, table func(io.Writer)) error {
 	switch {
 	case o.json:
 		if err := printJSON(out, v); err != nil {
 			return err
 		}
 	default:
-		table() // of what is asked for and not known, it says why
+		w := bufio.NewWriter(out)
+		table(w) // of what is asked for and not known, it says why
+		if err := w.Flush(); err != nil {
+			return err
+		}
 	}
 	if !found {
 		return &exitError{code: 1, err: fmt.Errorf("nothing is known of %s", address)}
@@ -337,7 +342,7 @@ func printAnswer(out io.Writer, a *sonar.Answer) {
 		}
 		line("candidate", text)
 	}
-	_ = w.Flush() // to the caller's writer, whose faults show elsewhere
+	_ = w.Flush() // print tells what went wrong
 	if len(a.Evidence) == 0 {
 		fmt.Fprintln(out)
 		return
@@ -381,7 +386,7 @@ func printHistory(out io.Writer, h sonar.History) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.Scope, t.From, openEnd(t.To), t.Kind, ownerText(t.Owner, t.Proto, t.Port), app, strings.Join(t.Sources, ", "))
 	}
-	_ = w.Flush() // to the caller's writer, whose faults show elsewhere
+	_ = w.Flush() // print tells what went wrong
 	if h.Truncated {
 		fmt.Fprintln(out, "… and more")
 	}

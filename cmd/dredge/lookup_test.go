@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -39,6 +40,14 @@ func TestLookupInFiles(t *testing.T) {
 	for _, want := range []string{"2014-12-14T04:23:20.000Z", "search", "now", "told"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Errorf("%v; %q is not in\n%s", err, want, out)
+		}
+	}
+	for _, history := range []bool{false, true} {
+		o.history = history
+		gone, out := io.Pipe()
+		_ = gone.Close()
+		if err := runLookup(t.Context(), o, "172.31.16.21", out, io.Discard); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("an answer that could not be written, history %v: %v", history, err)
 		}
 	}
 	if _, err := lookUp(t, o, "9.9.9"); err == nil || !strings.Contains(err.Error(), `"9.9.9" is no IP address`) {

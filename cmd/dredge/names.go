@@ -100,9 +100,12 @@ func testNameCases(cfg app.Config, path string, out io.Writer) error {
 		return err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxCases))
+	data, err := io.ReadAll(io.LimitReader(f, maxCases+1))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(data) > maxCases { // the rest would pass unseen
+		return fmt.Errorf("%s is larger than %d MiB; split it", path, maxCases>>20)
 	}
 	var cases []nameCase
 	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&cases); err != nil {

@@ -39,6 +39,9 @@ func TestNameCases(t *testing.T) {
 	if out, err := run(good); err != nil || out != "3 of 3 cases pass\n" {
 		t.Errorf("%v\n%s", err, out)
 	}
+	if out, err := run(good + strings.Repeat("# more to come\n", maxCases/15) + "- tags: {app: a}\n  want: {app: b}\n"); err == nil || !strings.Contains(err.Error(), "split it") {
+		t.Errorf("a case behind the bound: %v\n%s", err, out)
+	}
 	bad := `
 - tags: {Name: bastion-1}
   want: {app: ""}
