@@ -243,10 +243,9 @@ func replaceOutput(path string, inputs []string) error {
 func isInput(file fs.FileInfo, inputs []string) bool {
 	for _, root := range inputs {
 		found := false
-		// A path that cannot be read is no file that could be lost; reading tells what is wrong with it.
 		_ = filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
 			if err != nil {
-				return nil //nolint:nilerr // see above
+				return nil //nolint:nilerr // what can't be read is no file that could be lost, and reading tells what is wrong with it
 			}
 			if info, err := os.Stat(p); err == nil && os.SameFile(info, file) {
 				found = true

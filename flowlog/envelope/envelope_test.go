@@ -555,3 +555,22 @@ func TestReaderDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+// TestManyBrokenEnvelopes: however many envelopes are broken, with line ends between them or without, what is behind them lands.
+func TestManyBrokenEnvelopes(t *testing.T) {
+	const broken = 50_000
+	for _, one := range []string{`{"messageType":1`, "\n{\"messageType\":1"} {
+		r := NewReader(0, 0)
+		r.Reset([]byte(strings.Repeat(one, broken) + "\n2 123456789012 eni-1\n{\"message\":\"last\"}\n"))
+		var last string
+		for r.Next() {
+			last = string(r.Line())
+		}
+		if last != "last" {
+			t.Errorf("%q: the last line is %q, %v", one, last, r.Err())
+		}
+		if f, ok := errors.AsType[*FaultError](r.Err()); !ok || f.More < broken/2 {
+			t.Errorf("%q: %v", one, r.Err())
+		}
+	}
+}

@@ -3,6 +3,7 @@ package envelope
 import (
 	"bytes"
 	"errors"
+	"strings"
 
 	"dredge/flowlog"
 )
@@ -160,29 +161,44 @@ func (r *Reader) malformed(err error) bool {
 // resync goes to the next object after a broken envelope: one that begins a line, or a CloudWatch message as CloudWatch writes it.
 // Inside a value neither can be: JSON has no line ends in strings, and quotes there have a backslash before them.
 func (r *Reader) resync() {
-	const line, message = "\n{", `{"messageType"`
 	w := &r.window
 	w.mark = -1
 	r.state = stateText
 	w.pos = max(0, w.pos-behind) // the value's fault may be that the next one has begun
 	for {
 		b := w.buf[w.pos:]
-		at := bytes.Index(b, []byte(line))
-		if i := bytes.Index(b, []byte(message)); i >= 0 && (at < 0 || i < at) {
-			at = i
-		}
-		if at >= 0 {
-			r.newlines += int64(bytes.Count(b[:at], []byte{'\n'}))
-			w.pos += at
+		at, found := nextObject(b)
+		r.newlines += int64(bytes.Count(b[:at], []byte{'\n'}))
+		w.pos += at
+		if found {
 			return
 		}
-		passed := max(0, len(b)-len(message)+1)
-		r.newlines += int64(bytes.Count(b[:passed], []byte{'\n'}))
-		w.pos += passed
 		if !w.more() {
 			w.pos = len(w.buf)
 			return // what is wrong with the source, if anything, is told between the values
 		}
+	}
+}
+
+// nextObject returns where the object begins to which resync goes, or how much of b is certainly before it. It looks at no byte twice: there may be as
+// many broken envelopes as fit a payload.
+func nextObject(b []byte) (at int, found bool) {
+	const message = `{"messageType"`
+	for {
+		i := bytes.IndexByte(b[at:], '{')
+		if i < 0 {
+			return max(0, len(b)-1), false // the last byte may be the line end before it
+		}
+		at += i
+		switch rest := b[at:]; {
+		case at > 0 && b[at-1] == '\n':
+			return at, true
+		case bytes.HasPrefix(rest, []byte(message)):
+			return at, true
+		case len(rest) < len(message) && strings.HasPrefix(message, string(rest)):
+			return max(0, at-1), false
+		}
+		at++
 	}
 }
 

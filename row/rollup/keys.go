@@ -21,7 +21,11 @@ type keyed struct {
 	group  uint32
 }
 
-const minKeys = 1 << 6
+const (
+	minKeys = 1 << 6
+	// maxKeys bounds what an Aggregator keeps beside its groups; what finds no room is found by its text.
+	maxKeys = 1 << 14
+)
 
 // find returns the slot of a key, or a free one where it belongs.
 func (k *keys) find(key *row.DimensionKey, minute int64) *keyed {
@@ -36,9 +40,13 @@ func (k *keys) find(key *row.DimensionKey, minute int64) *keyed {
 	}
 }
 
-// took notes that a free slot was filled, and makes room before three quarters are.
-func (k *keys) took() {
-	if k.used++; 4*k.used <= 3*len(k.slots) {
+// put fills a free slot that find returned, and makes room before three quarters are in use.
+func (k *keys) put(at *keyed, key *row.DimensionKey, minute int64, group int) {
+	if 4*k.used >= 3*maxKeys {
+		return
+	}
+	at.DimensionKey, at.minute, at.group = *key, minute, uint32(group+1)
+	if k.used++; 4*k.used <= 3*len(k.slots) || len(k.slots) == maxKeys {
 		return
 	}
 	old := k.slots

@@ -107,8 +107,7 @@ func (a *Aggregator) group(b *row.Batch, i int, minute int64) *Row {
 	at := a.keys.find(&key, minute)
 	if at.group == 0 {
 		n := a.byText(b, i, minute)
-		at.DimensionKey, at.minute, at.group = key, minute, uint32(n+1)
-		a.keys.took()
+		a.keys.put(at, &key, minute, n)
 		return &a.groups[n].row
 	}
 	return &a.groups[at.group-1].row

@@ -225,6 +225,31 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestMoreIdentitiesThanKeys: identities that no dimension tells apart have keys of their own, of which only so many are kept.
+func TestMoreIdentitiesThanKeys(t *testing.T) {
+	c := row.DefaultConfig()
+	c.MinuteDimensions = []string{"action", "src_account"}
+	a := rollup.New(newMinute(t, c), nil)
+	b := batch(40_000, 1)
+	var want int64
+	for i := range b.Rows {
+		r := &b.Rows[i]
+		id := &row.Identity{App: fmt.Sprintf("app-%d", i), Kind: "pod", Account: "123456789012"}
+		r.Src.Identity, r.Src.App = id, id.App
+		want += r.Bytes
+	}
+	a.Add(b)
+	a.Add(b)
+	rows, got := 0, int64(0)
+	a.Drain(func(r *rollup.Row) {
+		rows++
+		got += r.Sums.BytesObserved
+	})
+	if rows != 4 || got != 2*want { // two minutes, two actions
+		t.Errorf("%d rows of %d bytes, want 4 of %d", rows, got, 2*want)
+	}
+}
+
 func TestAddAllocatesNothing(t *testing.T) {
 	m := newMinute(t, row.DefaultConfig())
 	a := rollup.New(m, nil)
