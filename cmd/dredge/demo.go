@@ -117,8 +117,10 @@ func demoConfig(w *world, broker, events, addr string) config.Config {
 	c.AWS.KinesisEndpoint, c.AWS.DynamoDBEndpoint, c.AWS.Region = w.aws.URL(), w.aws.URL(), w.aws.Region()
 	c.Kinesis.Application, c.Kinesis.StreamName = "dredge-demo", demoStream
 	c.Kinesis.ShardSyncInterval = 5 * time.Second
-	// One worker on a laptop: a machine that stands still for some seconds must not cost it its leases, which nobody else wants.
-	c.Kinesis.FailoverTime, c.Kinesis.TakeInterval = time.Minute, 2*time.Second
+	// One worker on a laptop, whose lid may be closed for a moment: that must cost it neither its leases, which nobody else wants, nor its names.
+	c.Kinesis.FailoverTime, c.Kinesis.TakeInterval = 3*time.Minute, 2*time.Second
+	c.Kinesis.GiveUp = 0 // to nobody
+	c.Identity.Store.IdleAfter = 10 * time.Minute
 	c.Kinesis.IdleWait = 300 * time.Millisecond
 	c.Identity.File.Path = events
 	c.Identity.File.PollInterval = 100 * time.Millisecond

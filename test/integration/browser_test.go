@@ -27,11 +27,23 @@ import (
 // startBrowser starts a headless Chromium that can reach nothing but this machine. The context is for newTab.
 func startBrowser(t *testing.T) context.Context {
 	t.Helper()
+	// Not t.TempDir: the browser's helper processes may write for a moment after it has ended, and a folder that fills up while
+	// it is removed is no failure of the page.
+	profile, err := os.MkdirTemp("", "dredge-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(profile); err != nil {
+			t.Logf("left behind: %v", err)
+		}
+	})
 	options := slices.Concat(chromedp.DefaultExecAllocatorOptions[:], []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(setting(t, "DREDGE_TEST_CHROMIUM")),
 		chromedp.NoSandbox, // as root there is none
 		chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.UserDataDir(profile),
+		chromedp.WSURLReadTimeout(3 * time.Minute), // a browser's first start reads 300 MB from the disk
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
@@ -73,7 +85,7 @@ func newTab(t *testing.T, browser context.Context, s screen) *tab {
 	t.Helper()
 	ctx, closeTab := chromedp.NewContext(browser)
 	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // nine views, on a machine that may be busy
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // nine views, on a machine that may be busy or stand still
 	t.Cleanup(cancel)
 	b := &tab{t: t, ctx: ctx}
 	viewport := []chromedp.EmulateViewportOption{}
@@ -132,7 +144,7 @@ func (b *tab) observe(event any) {
 // await waits until the expression is true in the page.
 func (b *tab) await(expression string) {
 	b.t.Helper()
-	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(time.Minute), chromedp.WithPollingInterval(100*time.Millisecond)))
+	_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(3*time.Minute), chromedp.WithPollingInterval(100*time.Millisecond)))
 	if err != nil {
 		b.t.Fatalf("waiting for %s: %v", expression, err)
 	}

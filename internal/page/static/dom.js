@@ -21,18 +21,26 @@ export function link(href, className, text) {
 }
 
 const controls = "a[href], button, summary";
+const onScreen = (e) => {
+  const box = e.getBoundingClientRect();
+  return box.right > 0 && box.bottom > 0 && box.left < innerWidth && box.top < innerHeight;
+};
 const meaning = (e) => `${e.tagName} ${e.getAttribute("href") ?? e.getAttribute("aria-label") ?? e.textContent}`;
 
 // redraw replaces what is in a box and leaves the keyboard's focus where it was: on the control that means the same, the nearest one when several do,
-// or on the one that stands now in its place. Without this, whoever goes through a table by Tab would begin again with each drawing.
+// or on the one that stands now in its place. Without this, whoever goes through a table by Tab would begin again with each drawing. The page moves
+// only when the control was to be seen and, in its new row, is not any more.
 export function redraw(box, ...items) {
   const focused = document.activeElement;
   const place = focused ? [...box.querySelectorAll(controls)].indexOf(focused) : -1;
+  const seen = place >= 0 && onScreen(focused);
   box.replaceChildren(...items);
   if (place < 0) return;
   const now = [...box.querySelectorAll(controls)];
   const same = now.map((e, i) => [e, Math.abs(i - place)]).filter(([e]) => e === focused || meaning(e) === meaning(focused)).sort((a, b) => a[1] - b[1]);
-  (same[0]?.[0] ?? now[Math.min(place, now.length - 1)])?.focus({ preventScroll: true });
+  const next = same[0]?.[0] ?? now[Math.min(place, now.length - 1)];
+  next?.focus({ preventScroll: true });
+  if (next && seen && !onScreen(next)) next.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 // rows replaces a table's body. With none, the table is hidden and the .empty beside it is shown.
