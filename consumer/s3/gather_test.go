@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/rs/zerolog"
+
+	"dredge/internal/awsfake"
 )
 
 // everyFileOnce checks that each announced file is in exactly one mouthful that will be read.
@@ -238,14 +240,28 @@ func TestGathererGivesBackAtItsEnd(t *testing.T) {
 	})
 }
 
-// While the ledger refuses everything, the gatherer holds no more than it may, and goes on afterwards by itself.
+// While the ledger refuses everything, the gatherer holds no more than it may, and goes on afterwards by itself; also when SQS takes only a
+// part of what is given back.
 func TestLedgerOutage(t *testing.T) {
+	for name, faults := range map[string][]awsfake.Fault{
+		"Ledger": nil,
+		"Both":   {{Op: "ChangeMessageVisibilityBatch", Kind: awsfake.Partial}},
+	} {
+		t.Run(name, func(t *testing.T) { testLedgerOutage(t, faults) })
+	}
+}
+
+func testLedgerOutage(t *testing.T, faults []awsfake.Fault) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Gather.MaxHeld, c.Gather.MaxFiles = 100, 20 })
 		for i := range 400 {
 			r.announce(fmt.Sprintf("f%d.log.gz", i), 10)
 		}
 		r.throttleLedger()
+		for _, f := range faults {
+			r.aws.Inject(f)
+		}
 		stop := start(t, r.gatherer(nil).Run)
 		for range 600 {
 			<-time.After(time.Second)

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -67,45 +68,60 @@ func (g *Gatherer) letGo(ctx context.Context, list []*held) {
 
 // delete takes a batch of notifications out of their queue. What is not deleted comes again and is found in the ledger.
 func (g *Gatherer) delete(ctx context.Context, list []*held) {
-	defer g.released(len(list))
-	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
-	for left := list; ; {
+	g.insist(ctx, list, "not deleted", func(left []*held) ([]types.BatchResultErrorEntry, error) {
 		in := &sqs.DeleteMessageBatchInput{QueueUrl: &g.cfg.Gather.Queue}
 		for i, h := range left {
 			in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: batchID(i), ReceiptHandle: &h.receipt})
 		}
 		out, err := g.d.SQS.DeleteMessageBatch(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return out.Failed, nil
+	})
+}
+
+// giveBack makes a batch of notifications visible. What is not made visible becomes so when its time is over.
+func (g *Gatherer) giveBack(ctx context.Context, list []*held) {
+	g.insist(ctx, list, "not given back", func(left []*held) ([]types.BatchResultErrorEntry, error) {
+		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &g.cfg.Gather.Queue}
+		for i, h := range left {
+			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{Id: batchID(i), ReceiptHandle: &h.receipt, VisibilityTimeout: int32(h.pause / time.Second)})
+		}
+		out, err := g.d.SQS.ChangeMessageVisibilityBatch(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return out.Failed, nil
+	})
+}
+
+// insist sends a batch until SQS has carried it out for all of list, or their time is over; their room is kept until then, since SQS
+// counts them as in flight. An entry that SQS says is at fault itself is no longer ours.
+func (g *Gatherer) insist(ctx context.Context, list []*held, failure string, send func(left []*held) ([]types.BatchResultErrorEntry, error)) {
+	defer g.released(len(list))
+	again := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for left := list; ; {
+		failed, err := send(left)
 		if err == nil {
-			var failed []*held
-			for _, f := range out.Failed {
+			var rest []*held
+			for _, f := range failed {
 				if i := batchIndex(f.Id); i >= 0 && i < len(left) && !f.SenderFault {
-					failed = append(failed, left[i])
+					rest = append(rest, left[i])
 				}
 			}
-			if left = failed; len(left) == 0 {
+			if left = rest; len(left) == 0 {
 				return
 			}
-		} else if ctx.Err() == nil {
+			err = fmt.Errorf("%d of the batch: %s", len(left), aws.ToString(failed[0].Message))
+		}
+		if ctx.Err() == nil {
 			g.m.errors.Inc()
-			g.d.Log.Warn().Err(err).Msg("notifications not deleted, trying again")
+			g.d.Log.Warn().Err(err).Msg("notifications " + failure + ", trying again")
 		}
 		if time.Now().After(left[0].visible) || retry.Sleep(ctx, again.Next()) != nil {
 			return
 		}
-	}
-}
-
-// giveBack makes a batch of notifications visible. Where that fails they stay in flight until their time is over, so their room is kept
-// until then.
-func (g *Gatherer) giveBack(ctx context.Context, list []*held) {
-	defer g.released(len(list))
-	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &g.cfg.Gather.Queue}
-	for i, h := range list {
-		in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{Id: batchID(i), ReceiptHandle: &h.receipt, VisibilityTimeout: int32(h.pause / time.Second)})
-	}
-	if _, err := g.d.SQS.ChangeMessageVisibilityBatch(ctx, in); err != nil {
-		g.m.errors.Inc()
-		_ = retry.Sleep(ctx, time.Until(list[0].visible)) // either way they are no longer ours
 	}
 }
 
