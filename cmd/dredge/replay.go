@@ -278,6 +278,7 @@ func loadIdentity(ctx context.Context, c config.Config, log zerolog.Logger, reg 
 	if err := c.Identity.Networks.Tell(known); err != nil {
 		return nil, fmt.Errorf("identity.networks: %w", err)
 	}
+	known.HugePages()
 	return known, nil
 }
 

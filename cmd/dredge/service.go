@@ -257,6 +257,7 @@ func (s *service) awaitIdentity(ctx context.Context) error {
 		err := s.identityReady()
 		if err == nil && (s.logs.ready(true) == nil || time.Now().After(others)) {
 			s.degraded.Set(0)
+			s.core.identity.HugePages() // while nothing reads yet
 			return nil
 		}
 		select {

@@ -83,17 +83,23 @@ func BenchmarkLookup(b *testing.B) {
 	}
 	sc := s.Scope("vpc-1")
 	runtime.GC() // the filling's garbage is not the look-up's
-	b.ReportAllocs()
-	i, named := 0, 0
-	for b.Loop() {
-		f := &flows[i&(len(flows)-1)]
-		if s.Lookup(sc, f.src, f.w).Grade.Names() && s.Lookup(sc, f.dst, f.w).Grade.Names() {
-			named++
+	look := func(b *testing.B) {
+		b.ReportAllocs()
+		i, named := 0, 0
+		for b.Loop() {
+			f := &flows[i&(len(flows)-1)]
+			if s.Lookup(sc, f.src, f.w).Grade.Names() && s.Lookup(sc, f.dst, f.w).Grade.Names() {
+				named++
+			}
+			i++
 		}
-		i++
+		if named != i {
+			b.Fatalf("%d of %d flows named", named, i)
+		}
 	}
-	if named != i {
-		b.Fatalf("%d of %d flows named", named, i)
+	b.Run("pages=4K", look)
+	if s.HugePages() > 0 {
+		b.Run("pages=2M", look) // as a worker has them
 	}
 }
 
@@ -109,6 +115,7 @@ func BenchmarkLookupBatched(b *testing.B) {
 	}
 	w := metadata.Window{Start: versions*600_000 + 200_000, End: versions*600_000 + 230_000}
 	runtime.GC() // the filling's garbage is not the look-up's
+	s.HugePages()
 	b.ReportAllocs()
 	lookups, named, at := 0, 0, 0
 	for b.Loop() {

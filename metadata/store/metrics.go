@@ -63,8 +63,8 @@ func (m *metrics) rejected(r event.Reason) { m.refused[r].Inc() }
 
 // collector computes what would be costly to keep up to date.
 type collector struct {
-	store                                              *Store
-	keys, tenures, bytes, owners, workloads, lag, idle *prometheus.Desc
+	store                                                    *Store
+	keys, tenures, bytes, huge, owners, workloads, lag, idle *prometheus.Desc
 }
 
 func newCollector(s *Store) *collector {
@@ -76,6 +76,7 @@ func newCollector(s *Store) *collector {
 		keys:      desc("addresses", "Addresses, and claimed ports of addresses, of which something is known."),
 		tenures:   desc("tenures", "Tenures of owners over addresses, past ones included."),
 		bytes:     desc("table_bytes", "Memory of the address tables in bytes: slots, tenures and evidence, without owners."),
+		huge:      desc("huge_page_bytes", "Memory of the address and owner tables in bytes that lies in pages of 2 MiB; 0 when the system has none or huge_pages is off."),
 		owners:    desc("endpoints", "Interfaces, pods and tasks of which something is known."),
 		workloads: desc("workloads", "Distinct workloads of which something is known."),
 		lag:       desc("watermark_lag_seconds", "How far behind the clock a source has told everything; sources that never say are absent.", "source"),
@@ -85,7 +86,7 @@ func newCollector(s *Store) *collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.keys, c.tenures, c.bytes, c.owners, c.workloads, c.lag, c.idle} {
+	for _, d := range []*prometheus.Desc{c.keys, c.tenures, c.bytes, c.huge, c.owners, c.workloads, c.lag, c.idle} {
 		ch <- d
 	}
 }
@@ -99,6 +100,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.keys, float64(size.Addresses))
 	gauge(c.tenures, float64(size.Tenures))
 	gauge(c.bytes, float64(size.TableBytes))
+	gauge(c.huge, float64(c.store.hugeBytes.Load()))
 	gauge(c.owners, float64(size.Endpoints))
 	gauge(c.workloads, float64(size.Workloads))
 	now := c.store.now()

@@ -3,6 +3,8 @@ package store
 import (
 	"slices"
 	"sync/atomic"
+
+	"dredge/internal/hugepages"
 )
 
 const (
@@ -50,6 +52,16 @@ func (p *paged[T]) find(h uint32) *T {
 		return nil
 	}
 	return &pages[h>>pageBits][h&(pageSize-1)]
+}
+
+// extents appends where the pages lie.
+func (p *paged[T]) extents(list []hugepages.Extent) []hugepages.Extent {
+	if dir := p.dir.Load(); dir != nil {
+		for _, page := range *dir {
+			list = append(list, hugepages.Of(page[:]))
+		}
+	}
+	return list
 }
 
 // replace puts page in the place of the one with handle h: who has the old directory goes on with the old page.

@@ -60,6 +60,8 @@ type Store struct {
 	covers atomic.Bool
 	// floor is the time before which history is forgotten.
 	floor atomic.Int64
+	// hugeBytes is what HugePages returned last.
+	hugeBytes atomic.Int64
 }
 
 const publicScope = "public"
@@ -88,7 +90,7 @@ func New(cfg metadata.Config, deps Dependencies) (*Store, error) {
 	return s, nil
 }
 
-// Run forgets what is older than the retention and watches for idle sources until ctx ends. It returns nil.
+// Run forgets what is older than the retention, keeps the tables in huge pages and watches for idle sources until ctx ends. It returns nil.
 func (s *Store) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -101,6 +103,7 @@ func (s *Store) Run(ctx context.Context) error {
 		s.watermarks.tick(s.now(), s.cfg.IdleAfter)
 		if trim%60 == 0 {
 			s.Trim(s.now())
+			s.HugePages()
 		}
 	}
 }
