@@ -26,7 +26,7 @@ func Of[T any](s []T) Extent {
 	return Extent{uintptr(unsafe.Pointer(unsafe.SliceData(s))), uintptr(cap(s)) * unsafe.Sizeof(*new(T))}
 }
 
-// Collapse puts the aligned blocks of Size of which the extents fill half at least into huge pages, and returns how many bytes lie in such
+// Collapse puts the aligned blocks of Size of which the extents fill three quarters at least into huge pages, and returns how many bytes lie in such
 // pages afterwards; 0 where the system has none. What is stored stays where it is, for all who read and write meanwhile; a
 // block takes about a millisecond the first time. The extents may not overlap. They are put in order.
 func Collapse(extents []Extent) (bytes int) {
@@ -38,7 +38,7 @@ func Collapse(extents []Extent) (bytes int) {
 	return bytes
 }
 
-// blocks returns the blocks of which the extents fill half at least: memory between tables may have been given back to the system, and would
+// blocks returns the blocks of which the extents fill three quarters at least: memory between tables may have been given back to the system, and would
 // be taken again.
 func blocks(extents []Extent) (out []uintptr) {
 	slices.SortFunc(extents, func(a, b Extent) int {
@@ -49,7 +49,7 @@ func blocks(extents []Extent) (out []uintptr) {
 	})
 	var block, filled uintptr
 	end := func() {
-		if filled >= Size/2 {
+		if filled >= Size/4*3 {
 			out = append(out, block)
 		}
 	}

@@ -15,9 +15,9 @@ func TestBlocks(t *testing.T) {
 	}{
 		{"none", nil, nil},
 		{"whole", []Extent{{at, Size}}, []uintptr{at}},
-		{"half", []Extent{{at + Size/2, Size / 2}}, []uintptr{at}},
-		{"less than half", []Extent{{at + 8, Size/2 - 8}}, nil},
-		{"two pieces in no order", []Extent{{at + Size/2, Size / 4}, {at, Size / 4}}, []uintptr{at}},
+		{"three quarters", []Extent{{at + Size/4, Size / 4 * 3}}, []uintptr{at}},
+		{"less", []Extent{{at + 8, Size/4*3 - 8}}, nil},
+		{"two pieces in no order", []Extent{{at + Size/2, Size / 2}, {at, Size / 4}}, []uintptr{at}},
 		{"over an edge", []Extent{{at + Size/4, Size}}, []uintptr{at}},
 		{"over many", []Extent{{at + Size - 8, 2*Size + 16}}, []uintptr{at + Size, at + 2*Size}},
 		{"nothing in it", []Extent{{at, 0}, {0, 0}}, nil},

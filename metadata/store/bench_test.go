@@ -98,8 +98,11 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 	b.Run("pages=4K", look)
-	if s.HugePages() > 0 {
-		b.Run("pages=2M", look) // as a worker has them
+	if huge := s.HugePages(); huge > 0 {
+		b.Run("pages=2M", func(b *testing.B) { // as a worker has them
+			look(b)
+			b.ReportMetric(float64(huge)/float64(s.Size().TableBytes), "huge/table-bytes")
+		})
 	}
 }
 
