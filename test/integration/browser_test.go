@@ -29,7 +29,7 @@ func startBrowser(t *testing.T) context.Context {
 	t.Helper()
 	// Not t.TempDir: the browser's helper processes may write for a moment after it has ended, and a folder that fills up while
 	// it is removed is no failure of the page.
-	profile, err := os.MkdirTemp("", "dredge-browser-")
+	profile, err := os.MkdirTemp("", "dredge-browser-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
