@@ -165,6 +165,14 @@ func (p *Pipeline) Open(ctx context.Context, partition string) (stream.Handler, 
 // Budget is what a source reserves its reads in.
 func (p *Pipeline) Budget() stream.Budget { return reads{p.budget} }
 
+// Held is how many bytes of the budget are in use, reserved ones included.
+func (p *Pipeline) Held() (bytes int64) {
+	for _, n := range p.budget.use().held {
+		bytes += n
+	}
+	return bytes
+}
+
 // Books returns the books of this process.
 func (p *Pipeline) Books() *Books { return p.books }
 

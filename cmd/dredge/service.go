@@ -217,8 +217,11 @@ func (s *service) run(ctx context.Context) error {
 	err := s.awaitIdentity(work)
 	if err == nil {
 		// Garbage may not double what the byte budget allows.
-		limit := limitMemory(s.cfg.Pipeline.MemoryLimit())
-		s.log.Info().Int64("bytes", limit).Msg("memory limit set")
+		memory := memoryLimit{budget: s.cfg.Pipeline.MemoryLimit(), held: s.core.pipeline.Held}
+		if limit := memory.begin(); limit > 0 {
+			s.log.Info().Int64("bytes", limit).Msg("memory limit set; it follows identity")
+		}
+		beside.Go(func() error { return memory.run(background) })
 		err = s.consume(work)
 	}
 	s.tail.Close() // who looks on would hold the server's end up
