@@ -7,6 +7,7 @@
 package hugepages
 
 import (
+	"cmp"
 	"slices"
 	"unsafe"
 )
@@ -26,9 +27,9 @@ func Of[T any](s []T) Extent {
 	return Extent{uintptr(unsafe.Pointer(unsafe.SliceData(s))), uintptr(cap(s)) * unsafe.Sizeof(*new(T))}
 }
 
-// Collapse puts the aligned blocks of Size of which the extents fill three quarters at least into huge pages, and returns how many bytes lie in such
-// pages afterwards; 0 where the system has none. What is stored stays where it is, for all who read and write meanwhile; a
-// block takes about a millisecond the first time. The extents may not overlap. They are put in order.
+// Collapse puts the aligned blocks of Size of which the extents fill three quarters at least into huge pages, and returns how many
+// bytes lie in such pages afterwards; 0 where the system has none. What is stored stays where it is, for all who read and write
+// meanwhile; a block takes about a millisecond the first time. The extents may not overlap. They are put in order.
 func Collapse(extents []Extent) (bytes int) {
 	for _, block := range blocks(extents) {
 		if collapse(block) {
@@ -38,15 +39,10 @@ func Collapse(extents []Extent) (bytes int) {
 	return bytes
 }
 
-// blocks returns the blocks of which the extents fill three quarters at least: memory between tables may have been given back to the system, and would
-// be taken again.
+// blocks returns the blocks of which the extents fill three quarters at least: memory between tables may have been given back to the
+// system, and would be taken again.
 func blocks(extents []Extent) (out []uintptr) {
-	slices.SortFunc(extents, func(a, b Extent) int {
-		if a.Start < b.Start {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(extents, func(a, b Extent) int { return cmp.Compare(a.Start, b.Start) })
 	var block, filled uintptr
 	end := func() {
 		if filled >= Size/4*3 {
