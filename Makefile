@@ -11,7 +11,7 @@ help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## the whole system on this machine: simulator, fake Kinesis, worker, Kafka broker, page (Ctrl-C ends it)
-	@$(GO) run ./cmd/dredge demo $(ARGS)
+	@$(GO) build -o bin/dredge ./cmd/dredge && exec bin/dredge demo $(ARGS)
 
 test: ## unit, property, contract and scenario tests, fuzz seeds; nothing outside the process
 	$(GO) vet ./...
