@@ -27,6 +27,8 @@ const (
 	Forbidden
 	// Unauthorized is answered 401.
 	Unauthorized
+	// NotFound is answered 404, as what is not there yet.
+	NotFound
 	// Hang never answers; Refuse refuses the connection.
 	Hang
 	Refuse
@@ -161,6 +163,8 @@ func (c *Cluster) RoundTrip(req *http.Request) (*http.Response, error) {
 		return page(http.StatusTooManyRequests, `{"error":"druidException","errorCode":"capacityExceeded","errorMessage":"Task queue already contains 10 tasks."}`)
 	case Forbidden:
 		return page(http.StatusForbidden, `{"Access-Check-Result":"Unauthorized."}`)
+	case NotFound:
+		return page(http.StatusNotFound, "Not found.")
 	case Unauthorized:
 		return page(http.StatusUnauthorized, "<html><body><h2>HTTP ERROR 401 Unauthorized</h2>")
 	case DropAfter:

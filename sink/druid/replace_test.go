@@ -158,6 +158,38 @@ func TestReplacementWithoutObjects(t *testing.T) {
 	})
 }
 
+// A report that comes a little later than the end of its task is waited for: only it says that rows are missing.
+func TestReplacementWhoseReportComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		asks := 0
+		r.druid.Outcome = func(string) druidtest.Outcome { return druidtest.Shortens }
+		r.druid.Fault = func(_, path string) druidtest.Fault {
+			if strings.HasSuffix(path, "/reports") {
+				if asks++; asks < 3 {
+					return druidtest.NotFound
+				}
+			}
+			return druidtest.None
+		}
+		p := r.replacement(inline)
+		w, _, err := p.Open(t.Context(), "again")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(t.Context(), sinktest.Batch("a", sinktest.Position(1), 0, 10, 10), "", func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Publish(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "reports 9 rows of 10") {
+			t.Errorf("Publish = %v; want that a row is missing", err)
+		}
+		if asks != 3 {
+			t.Errorf("%d asks for the report", asks)
+		}
+	})
+}
+
 func TestReplacementTakesWholeHours(t *testing.T) {
 	hour := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, span := range [][2]time.Time{{hour, hour}, {hour, hour.Add(time.Minute)}, {hour.Add(time.Minute), hour.Add(time.Hour)}} {

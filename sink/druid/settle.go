@@ -160,25 +160,9 @@ func refused(err error) error {
 // compare compares the report of a task that succeeded with what was recorded.
 func (s *Sink) compare(ctx context.Context, batch string, l *load) error {
 	id := l.taskID(batch)
-	var report cluster.TaskReport
-	var found bool
-	const asks = 5 // a report may come a little later than the end
-	for i := range asks {
-		err := s.keepTrying(ctx, "asking for a task's report", func() (err error) {
-			report, found, err = s.cluster.TaskReport(ctx, id)
-			return refused(err)
-		})
-		if err != nil {
-			return err
-		}
-		if found {
-			break
-		}
-		if i < asks-1 {
-			if err := retry.Sleep(ctx, s.cfg.PollInterval); err != nil {
-				return err
-			}
-		}
+	report, found, err := s.report(ctx, id)
+	if err != nil {
+		return err
 	}
 	if !found {
 		// Reports are files; a cluster whose workers keep them to themselves has none to show.
@@ -194,6 +178,26 @@ func (s *Sink) compare(ctx context.Context, batch string, l *load) error {
 			id, r.Processed+r.ProcessedWithError, l.Rows, r.ThrownAway, r.Unparseable+r.ProcessedWithError)}
 	}
 	return nil
+}
+
+// report returns what a task that ended says of its rows. It may come a little later than the end, so it is asked for several times.
+func (s *Sink) report(ctx context.Context, id string) (report cluster.TaskReport, found bool, err error) {
+	const asks = 5
+	for i := range asks {
+		err := s.keepTrying(ctx, "asking for a task's report", func() (err error) {
+			report, found, err = s.cluster.TaskReport(ctx, id)
+			return refused(err)
+		})
+		if found || err != nil {
+			return report, found, err
+		}
+		if i < asks-1 {
+			if err := retry.Sleep(ctx, s.cfg.PollInterval); err != nil {
+				return report, false, err
+			}
+		}
+	}
+	return report, false, nil
 }
 
 // published says whether a task that did not succeed has published its rows nevertheless: a worker may be lost between publishing and
